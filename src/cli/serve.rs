@@ -1,0 +1,112 @@
+//! `deskbell serve`: run the gateway.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+
+use super::{Addresses, BAD_CONFIGURATION, Failure, NOT_FINE, RoutesArgument, describe, start_logging};
+use crate::outside::Outside;
+use crate::problem::Severity;
+use crate::server::{Gateway, Options};
+use crate::watcher::RulesFile;
+
+/// Run the gateway
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  CLERK_WEBHOOK_SIGNING_SECRET=whsec_… NOVU_SECRET_KEY=… deskbell serve --routes routes.yaml"
+)]
+pub struct Serve {
+    #[command(flatten)]
+    routes: RoutesArgument,
+    #[command(flatten)]
+    addresses: Addresses,
+    /// Where events and deliveries are kept
+    #[arg(long, env = "DESKBELL_STORE", value_name = "URL", default_value = "sqlite:deskbell.db")]
+    store: String,
+}
+
+impl Serve {
+    pub fn run(self) -> Result<ExitCode, Failure> {
+        start_logging(self.addresses.log_format, false);
+        let options = Options {
+            rules: RulesFile { path: self.routes.routes, local: None, outside: Outside::Needed },
+            listen: self.addresses.listen.unwrap_or_else(|| "0.0.0.0:8080".to_owned()),
+            admin: self.addresses.admin,
+            metrics: self.addresses.metrics,
+            store: self.store,
+            admin_token: admin_token(),
+            drain_delay: self.addresses.drain_delay.unwrap_or(Duration::from_secs(5)),
+            shutdown_grace: self.addresses.shutdown_grace,
+        };
+        runtime()?.block_on(async {
+            let gateway = start(options).await?;
+            gateway.run(stop_signal()?).await;
+            Ok(ExitCode::SUCCESS)
+        })
+    }
+}
+
+pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Runtime::new().map_err(|error| Failure::new(NOT_FINE, format!("the runtime cannot start: {error}")))
+}
+
+pub fn admin_token() -> Option<String> {
+    std::env::var("DESKBELL_ADMIN_TOKEN").ok().filter(|token| !token.is_empty())
+}
+
+/// Starts a gateway, reports what is worth knowing, and reloads on SIGHUP.
+pub async fn start(options: Options) -> Result<Gateway, Failure> {
+    let file = options.rules.path.display().to_string();
+    let gateway = Gateway::start(options).await.map_err(|error| {
+        for problem in error.problems.iter().filter(|problem| problem.severity != Severity::Note) {
+            eprint!("{}", describe(&file, problem));
+        }
+        Failure { hint: error.hint, ..Failure::new(BAD_CONFIGURATION, error.message) }
+    })?;
+    tracing::info!(
+        webhooks = %gateway.webhook_address,
+        admin = %gateway.admin_address,
+        metrics = gateway.metrics_address.map(tracing::field::display),
+        version = env!("CARGO_PKG_VERSION"),
+        "listening"
+    );
+    let reload = gateway.reloader();
+    let mut hangups = signal(SignalKind::hangup()).map_err(|error| Failure::new(NOT_FINE, error.to_string()))?;
+    tokio::spawn(async move {
+        while hangups.recv().await.is_some() {
+            let (request, ended) = oneshot::channel();
+            if reload.send(request).await.is_err() {
+                return;
+            }
+            let _ = ended.await;
+        }
+    });
+    Ok(gateway)
+}
+
+/// Resolves at the first signal to stop. The second ends the process at once.
+pub fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
+    let failed = |error: std::io::Error| Failure::new(NOT_FINE, error.to_string());
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let (first, told) = oneshot::channel::<()>();
+    tokio::spawn(async move {
+        let mut first = Some(first);
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            match first.take() {
+                Some(first) => drop(first.send(())),
+                None => std::process::exit(NOT_FINE.into()),
+            }
+        }
+    });
+    Ok(async move {
+        let _ = told.await;
+    })
+}

@@ -1,0 +1,215 @@
+//! One lane for each Novu key: what holds one delivery of it back holds all of them.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::novu::{Account, Outcome, Reason};
+use crate::observe::Metrics;
+use crate::settings::Settings;
+use crate::units::Millis;
+
+/// The pauses between probes of a key that is held: the first, and the longest.
+const PROBE: Millis = 5_000;
+const LONGEST_PROBE: Millis = 60_000;
+
+/// All lanes of this process.
+#[derive(Default)]
+pub struct Lanes {
+    lanes: Mutex<Vec<Lane>>,
+}
+
+struct Lane {
+    account: Arc<Account>,
+    /// The sources that deliver with this key.
+    sources: Vec<Arc<str>>,
+    held: Option<Hold>,
+    /// Novu asked to wait until then.
+    throttled_until: Millis,
+    rate: Bucket,
+}
+
+struct Hold {
+    reason: Reason,
+    pause: Millis,
+    /// When the next probe goes; none while one is on its way.
+    probe_at: Option<Millis>,
+}
+
+/// Attempts that the rate allows: a tenth of a second's worth may go at once.
+struct Bucket {
+    tokens: f64,
+    filled_at: Millis,
+}
+
+/// A lane in which deliveries may be attempted now.
+pub struct Open {
+    pub account: Arc<Account>,
+    pub sources: Vec<Arc<str>>,
+    pub most: usize,
+}
+
+/// A lane has come to be held, throttled, or open again.
+pub enum Change {
+    Held { sources: Vec<Arc<str>>, reason: Reason },
+    Recovered { sources: Vec<Arc<str>> },
+    Throttled { source: Arc<str>, until: Millis },
+}
+
+impl Change {
+    pub fn report(self, metrics: &Metrics, now: Millis) {
+        match self {
+            Change::Held { sources, reason } => {
+                sources.iter().for_each(|source| metrics.held(source, true));
+                tracing::warn!(?sources, %reason, "Novu cannot be used with this key; its deliveries are held");
+            }
+            Change::Recovered { sources } => {
+                sources.iter().for_each(|source| metrics.held(source, false));
+                tracing::info!(?sources, "Novu can be used again");
+            }
+            Change::Throttled { source, until } => metrics.throttled(&source, until - now),
+        }
+    }
+}
+
+impl Lanes {
+    /// The lanes that are open now, and when the next of the others opens.
+    pub fn open(&self, settings: &Settings, now: Millis) -> (Vec<Open>, Option<Millis>) {
+        let mut lanes = self.lock();
+        follow(&mut lanes, settings);
+        let mut reopens: Option<Millis> = None;
+        let mut open = Vec::new();
+        for lane in lanes.iter_mut() {
+            match lane.allowance(settings, now) {
+                Ok(most) => open.push(Open { account: lane.account.clone(), sources: lane.sources.clone(), most }),
+                Err(until) => reopens = [reopens, until].into_iter().flatten().min(),
+            }
+        }
+        (open, reopens)
+    }
+
+    /// So many attempts were started.
+    pub fn started(&self, account: &Arc<Account>, count: usize) {
+        if let Some(lane) = self.lock().iter_mut().find(|lane| lane.account == *account) {
+            lane.rate.tokens -= count as f64;
+            if let Some(hold) = lane.held.as_mut().filter(|_| count > 0) {
+                hold.probe_at = None;
+            }
+        }
+    }
+
+    /// A delivery that was started was not attempted after all.
+    pub fn released(&self, account: &Arc<Account>, now: Millis) {
+        let mut lanes = self.lock();
+        let lane = lanes.iter_mut().find(|lane| lane.account == *account);
+        if let Some(hold) = lane.and_then(|lane| lane.held.as_mut()) {
+            hold.probe_at = hold.probe_at.or(Some(now));
+        }
+    }
+
+    /// Takes what an attempt says about its key.
+    pub fn ended(
+        &self,
+        account: &Arc<Account>,
+        source: &Arc<str>,
+        outcome: &Outcome,
+        throttled_until: Option<Millis>,
+        now: Millis,
+    ) -> Vec<Change> {
+        let mut lanes = self.lock();
+        let Some(lane) = lanes.iter_mut().find(|lane| lane.account == *account) else { return Vec::new() };
+        let mut changes = Vec::new();
+        match (outcome, &mut lane.held) {
+            (Outcome::Held(reason), None) => {
+                lane.held = Some(Hold { reason: reason.clone(), pause: PROBE, probe_at: Some(now + PROBE) });
+                changes.push(Change::Held { sources: lane.sources.clone(), reason: reason.clone() });
+            }
+            (Outcome::Held(_), Some(hold)) if hold.probe_at.is_none() => {
+                hold.pause = (hold.pause * 2).min(LONGEST_PROBE);
+                hold.probe_at = Some(now + hold.pause);
+            }
+            // Novu has judged the request itself, so it took the key.
+            (Outcome::Delivered | Outcome::Refused(_) | Outcome::Rejected(_) | Outcome::UnknownWorkflow, Some(_)) => {
+                lane.held = None;
+                changes.push(Change::Recovered { sources: lane.sources.clone() });
+            }
+            (_, Some(hold)) => hold.probe_at = hold.probe_at.or(Some(now + hold.pause)),
+            (_, None) => {}
+        }
+        if let Some(until) = throttled_until.filter(|until| *until > lane.throttled_until) {
+            lane.throttled_until = until;
+            changes.push(Change::Throttled { source: source.clone(), until });
+        }
+        changes
+    }
+
+    /// What is wrong, for people.
+    pub fn degraded(&self, now: Millis) -> Vec<String> {
+        let mut degraded = Vec::new();
+        for lane in self.lock().iter() {
+            let sources = lane.sources.join(", ");
+            if let Some(hold) = &lane.held {
+                degraded.push(format!(
+                    "Novu cannot be used with the key of {sources}: {}; deliveries are held",
+                    hold.reason
+                ));
+            } else if lane.throttled_until > now {
+                degraded.push(format!("Novu asks to wait with the key of {sources}"));
+            }
+        }
+        degraded
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Lane>> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Makes the lanes those of the settings. A key that stays keeps its state.
+fn follow(lanes: &mut Vec<Lane>, settings: &Settings) {
+    for lane in lanes.iter_mut() {
+        lane.sources.clear();
+    }
+    for (source, account) in &settings.accounts {
+        match lanes.iter_mut().find(|lane| lane.account == *account) {
+            Some(lane) => lane.sources.push(source.clone()),
+            None => lanes.push(Lane {
+                account: account.clone(),
+                sources: vec![source.clone()],
+                held: None,
+                throttled_until: 0,
+                rate: Bucket { tokens: 0.0, filled_at: 0 },
+            }),
+        }
+    }
+    lanes.retain(|lane| !lane.sources.is_empty());
+}
+
+impl Lane {
+    /// How many attempts may start now, or when to ask again.
+    fn allowance(&mut self, settings: &Settings, now: Millis) -> Result<usize, Option<Millis>> {
+        if self.throttled_until > now {
+            return Err(Some(self.throttled_until));
+        }
+        if let Some(hold) = &self.held {
+            return match hold.probe_at {
+                Some(at) if at <= now => Ok(1),
+                next => Err(next),
+            };
+        }
+        match settings.rate {
+            Some(rate) => self.rate.allowance(f64::from(rate), now),
+            None => Ok(usize::MAX),
+        }
+    }
+}
+
+impl Bucket {
+    fn allowance(&mut self, rate: f64, now: Millis) -> Result<usize, Option<Millis>> {
+        let elapsed = (now - self.filled_at).clamp(0, 60_000) as f64 / 1000.0;
+        self.tokens = (self.tokens + elapsed * rate).min((rate / 10.0).max(1.0));
+        self.filled_at = now;
+        match self.tokens {
+            tokens if tokens >= 1.0 => Ok(tokens as usize),
+            tokens => Err(Some(now + ((1.0 - tokens) / rate * 1000.0).ceil() as Millis)),
+        }
+    }
+}

@@ -1,0 +1,24 @@
+#![forbid(unsafe_code)]
+pub mod admin;
+pub mod clerk;
+pub mod cli;
+pub mod config;
+pub mod deliver;
+pub mod http;
+pub mod jsonpath;
+pub mod novu;
+pub mod observe;
+pub mod outside;
+pub mod problem;
+pub mod receive;
+pub mod render;
+pub mod route;
+pub mod rules;
+pub mod server;
+pub mod settings;
+pub mod store;
+pub mod template;
+pub mod units;
+pub mod verify;
+pub mod watcher;
+pub mod webhooks;

@@ -1,0 +1,5 @@
+//! Deskbell: see `deskbell --help`.
+
+fn main() -> std::process::ExitCode {
+    deskbell::cli::main()
+}

@@ -1,0 +1,132 @@
+//! Values from outside the file: `${VAR}` and `${file:/run/secrets/x}`, resolved after YAML is parsed.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::config::Node;
+use crate::problem::{Problem, Problems};
+
+/// The most that is read of a secret file, in bytes.
+const MAX_SECRET_FILE: usize = 64 * 1024;
+
+/// Where `${…}` comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outside {
+    /// To run: what is unset is an error.
+    Needed,
+    /// To look at rules where no secret is: what is unset is a note, and the value is its own text.
+    Optional,
+}
+
+/// A text with everything from outside put in.
+pub struct Resolved {
+    pub text: String,
+    /// False if something in it stands for itself.
+    pub complete: bool,
+}
+
+/// Resolves the values of one file, and remembers the files that it read.
+pub struct Resolver {
+    outside: Outside,
+    /// The secret files and what was in them, so that a change is seen.
+    pub files: BTreeMap<PathBuf, Option<Vec<u8>>>,
+}
+
+impl Resolver {
+    pub fn new(outside: Outside) -> Self {
+        Self { outside, files: BTreeMap::new() }
+    }
+
+    /// Resolves a text of the file.
+    pub fn resolve(&mut self, node: &Node, problems: &mut Problems) -> Option<Resolved> {
+        let text = node.text(problems)?;
+        self.resolve_text(node, text, problems)
+    }
+
+    /// Resolves a default, which stands nowhere in the file: only an error is worth reporting.
+    pub fn resolve_default(&mut self, node: &Node, text: &str, problems: &mut Problems) -> Option<Resolved> {
+        match self.outside {
+            Outside::Needed => self.resolve_text(node, text, problems),
+            Outside::Optional => self.resolve_text(node, text, &mut Problems::default()),
+        }
+    }
+
+    fn resolve_text(&mut self, node: &Node, text: &str, problems: &mut Problems) -> Option<Resolved> {
+        let mut resolved = Resolved { text: String::new(), complete: true };
+        let mut rest = text;
+        while let Some(start) = rest.find("${") {
+            let Some(length) = rest[start..].find('}') else { break };
+            let name = &rest[start + 2..start + length];
+            resolved.text.push_str(&rest[..start]);
+            match self.look_up(name) {
+                Ok(value) => resolved.text.push_str(&value),
+                Err(why) => {
+                    self.report(node, name, &why, problems)?;
+                    resolved.text.push_str(&rest[start..=start + length]);
+                    resolved.complete = false;
+                }
+            }
+            rest = &rest[start + length + 1..];
+        }
+        resolved.text.push_str(rest);
+        Some(resolved)
+    }
+
+    /// Resolves every text of a tree, as in `vars`.
+    pub fn resolve_tree(&mut self, node: &Node, problems: &mut Problems) -> Option<Value> {
+        use crate::config::Kind;
+        match &node.kind {
+            Kind::Text(_) => self.resolve(node, problems).map(|resolved| Value::String(resolved.text)),
+            Kind::List(items) => items.iter().map(|item| self.resolve_tree(item, problems)).collect(),
+            Kind::Object(entries) => {
+                let entries: Option<serde_json::Map<String, Value>> = entries
+                    .iter()
+                    .map(|(key, value)| Some((key.name.clone(), self.resolve_tree(value, problems)?)))
+                    .collect();
+                entries.map(Value::Object)
+            }
+            _ => node.to_json(problems),
+        }
+    }
+
+    fn look_up(&mut self, name: &str) -> Result<String, String> {
+        let value = match name.strip_prefix("file:") {
+            Some(path) => self.read(path)?,
+            None => std::env::var(name).map_err(|_| "is not set".to_owned())?,
+        };
+        match value.trim() {
+            "" => Err("is empty".to_owned()),
+            value => Ok(value.to_owned()),
+        }
+    }
+
+    fn read(&mut self, path: &str) -> Result<String, String> {
+        let content = std::fs::read(path);
+        self.files.insert(PathBuf::from(path), content.as_ref().ok().cloned());
+        let content = content.map_err(|error| format!("cannot be read: {error}"))?;
+        match String::from_utf8(content) {
+            Ok(text) if text.len() <= MAX_SECRET_FILE => Ok(text),
+            _ => Err("is not a short text".to_owned()),
+        }
+    }
+
+    /// An error where values are needed, a note where they are not.
+    fn report(&self, node: &Node, name: &str, why: &str, problems: &mut Problems) -> Option<()> {
+        let problem = Problem::error("unset_variable", node, format!("`${{{name}}}` {why}"));
+        match self.outside {
+            Outside::Optional => {
+                problems.push(problem.note());
+                Some(())
+            }
+            Outside::Needed => {
+                problems.push(problem.hint(match name.strip_prefix("file:") {
+                    Some(path) => format!("put the value into `{path}`"),
+                    None => format!("set the environment variable `{name}` where the gateway starts"),
+                }));
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! A request becomes a stored event, or a refusal: every step in order, in one function.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::observe::Metrics;
+use crate::render::Delivery;
+use crate::rules::Rules;
+use crate::store::{self, Store};
+use crate::units::Millis;
+use crate::verify::{self, Received, Rejection};
+
+/// What the sender is told of an event that is safe.
+#[derive(Debug)]
+pub struct Receipt {
+    pub event_id: String,
+    pub outcome: Kept,
+    pub routes: Vec<String>,
+    pub revision: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    Accepted,
+    Duplicate,
+    Unrouted,
+}
+
+impl Kept {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kept::Accepted => "accepted",
+            Kept::Duplicate => "duplicate",
+            Kept::Unrouted => "unrouted",
+        }
+    }
+}
+
+/// Why a webhook is not taken. The message helps its owner and tells a stranger nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    UnknownSource,
+    Rejected(Rejection),
+    TooLarge { limit: usize },
+    Timeout,
+    Unavailable(&'static str),
+}
+
+/// Verify, decide, keep. When this returns a receipt, the event and its deliveries are on disk.
+pub async fn receive(
+    rules: &Rules,
+    store: &Store,
+    metrics: &Metrics,
+    received: Received,
+    now: Millis,
+) -> Result<Receipt, Refusal> {
+    let (source, secrets) = rules.source(&received.source).ok_or(Refusal::UnknownSource)?;
+    let event = verify::verify(source, secrets, received, now).map_err(Refusal::Rejected)?;
+    let decision = rules.decide(&event);
+
+    let (event_id, kind) = (event.id.clone(), event.kind().map(str::to_owned));
+    let (routes, revision) = (decision.routes.clone(), decision.revision.clone());
+    let unsendable = unsendable_routes(&decision.deliveries);
+    match store.accept(event, decision, rules.settings.queue_limit).await? {
+        store::Receipt::Duplicate { routes, revision } => {
+            Ok(Receipt { event_id, outcome: Kept::Duplicate, routes, revision })
+        }
+        store::Receipt::Accepted => {
+            metrics.event(source, kind.as_deref(), &routes);
+            unsendable.iter().for_each(|route| metrics.delivery(route, "render_failed"));
+            let outcome = if routes.is_empty() { Kept::Unrouted } else { Kept::Accepted };
+            let routes = routes.iter().map(|route| route.to_string()).collect();
+            Ok(Receipt { event_id, outcome, routes, revision })
+        }
+    }
+}
+
+fn unsendable_routes(deliveries: &[Delivery]) -> Vec<Arc<str>> {
+    deliveries.iter().filter(|delivery| delivery.request.is_err()).map(|delivery| delivery.route.clone()).collect()
+}
+
+impl From<store::Unavailable> for Refusal {
+    fn from(unavailable: store::Unavailable) -> Self {
+        Refusal::Unavailable(match unavailable {
+            store::Unavailable::QueueFull => "the queue is full",
+            store::Unavailable::NotWritable => "the store cannot be written",
+        })
+    }
+}
+
+impl Refusal {
+    /// A stable word, for the answer and the metrics.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Refusal::UnknownSource => "unknown_source",
+            Refusal::Rejected(Rejection::MissingHeaders(_)) => "missing_headers",
+            Refusal::Rejected(Rejection::InvalidSignature(_)) => "invalid_signature",
+            Refusal::Rejected(Rejection::TooOld | Rejection::TooNew) => "stale_timestamp",
+            Refusal::Rejected(Rejection::InvalidBody) => "invalid_body",
+            Refusal::TooLarge { .. } => "too_large",
+            Refusal::Timeout => "timeout",
+            Refusal::Unavailable(_) => "unavailable",
+        }
+    }
+
+    pub fn status(&self) -> u16 {
+        match self {
+            Refusal::UnknownSource => 404,
+            Refusal::Rejected(_) => 400,
+            Refusal::Timeout => 408,
+            Refusal::TooLarge { .. } => 413,
+            Refusal::Unavailable(_) => 503,
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::UnknownSource => {
+                formatter.write_str("there is no such source; `sources` in routes.yaml names them")
+            }
+            Refusal::Rejected(Rejection::MissingHeaders(names)) => write!(formatter, "missing {}", names.join(", ")),
+            Refusal::Rejected(Rejection::InvalidSignature(why)) => write!(
+                formatter,
+                "{why}; compare the signing secret with the one of this endpoint in Clerk's dashboard, and pass the body on unchanged"
+            ),
+            Refusal::Rejected(Rejection::TooOld) => {
+                formatter.write_str("the timestamp is more than 300 s in the past; check the clock of this machine")
+            }
+            Refusal::Rejected(Rejection::TooNew) => {
+                formatter.write_str("the timestamp is more than 300 s in the future; check the clock of this machine")
+            }
+            Refusal::Rejected(Rejection::InvalidBody) => {
+                formatter.write_str("the body is signed, but it is not a JSON document")
+            }
+            Refusal::TooLarge { limit } => write!(formatter, "the body has more than {limit} bytes"),
+            Refusal::Timeout => formatter.write_str("the request came too slowly"),
+            Refusal::Unavailable(why) => write!(formatter, "{why}; send it again later"),
+        }
+    }
+}

@@ -1,0 +1,408 @@
+//! What do we send? Compiled templates and an event make the exact Novu requests; pure.
+
+use std::fmt;
+use std::sync::Arc;
+
+use handlebars::Context;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::clerk::{self, Person};
+use crate::config::{Fields, Kind, Node, quoted};
+use crate::jsonpath::Query;
+use crate::problem::{Problem, Problems};
+use crate::route::{self, Choice, Matcher, Unwanted};
+use crate::template::{self, Template, Tree};
+use crate::units::{Millis, parse_duration};
+use crate::verify::Event;
+
+/// The most deliveries that `each` makes of one event.
+const MAX_EACH: usize = 1_000;
+
+/// One Novu call to be made, finished: a later edit of the rules does not change it.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    pub route: Arc<str>,
+    /// The same for the same event, route and item, whenever and wherever it is rendered.
+    pub transaction_id: String,
+    pub priority: Priority,
+    /// When it is too late to send it.
+    pub expires_at: Option<Millis>,
+    /// Erase request and body as soon as the delivery has succeeded.
+    pub sensitive: bool,
+    /// The body for `POST /v1/events/trigger`, or why there is none.
+    pub request: Result<Value, Unsendable>,
+}
+
+/// Who goes first when there is a queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    Low,
+    #[default]
+    Normal,
+    High,
+}
+
+/// What Novu cannot do without is not there. The delivery is kept, and can be replayed once
+/// the file is mended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unsendable {
+    NoSubscriberId,
+    NoTopicKey,
+    TooManyItems(usize),
+    /// A helper could not work with what it was given.
+    Template(String),
+}
+
+impl Unsendable {
+    /// A stable word for it.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Unsendable::NoSubscriberId => "no_subscriber_id",
+            Unsendable::NoTopicKey => "no_topic_key",
+            Unsendable::TooManyItems(_) => "too_many_items",
+            Unsendable::Template(_) => "template_failed",
+        }
+    }
+}
+
+impl fmt::Display for Unsendable {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unsendable::NoSubscriberId => formatter.write_str("the subscriber has no `subscriberId`"),
+            Unsendable::NoTopicKey => formatter.write_str("the topic has no key"),
+            Unsendable::TooManyItems(count) => {
+                write!(formatter, "`each` selects {count} items, and at most {MAX_EACH} are sent")
+            }
+            Unsendable::Template(message) => write!(formatter, "a template failed: {message}"),
+        }
+    }
+}
+
+/// The part of a route that says what is sent.
+#[derive(Debug)]
+pub struct Message {
+    to: Recipient,
+    each: Option<(Query, String)>,
+    /// Parts that Novu gets as they are, by their name in the request.
+    parts: Vec<(&'static str, Tree)>,
+    max_age: Option<Millis>,
+    priority: Priority,
+    sensitive: bool,
+}
+
+#[derive(Debug)]
+enum Recipient {
+    /// The subscriber that the event names.
+    FilledIn,
+    Subscriber(Tree),
+    Topic(Template),
+    FixedTopic(String),
+}
+
+/// What templates see of one event, built once for all its routes.
+pub struct Scope<'a> {
+    event: &'a Event,
+    context: Context,
+}
+
+impl<'a> Scope<'a> {
+    pub fn new(event: &'a Event, vars: &Value) -> Self {
+        let mut data = match &event.json {
+            Value::Object(members) => members.clone(),
+            _ => Map::new(),
+        };
+        data.insert("vars".to_owned(), vars.clone());
+        data.insert("source".to_owned(), Value::String(event.source.to_string()));
+        data.insert("webhook".to_owned(), json!({"id": event.id}));
+        Self { event, context: Context::from(Value::Object(data)) }
+    }
+}
+
+impl Message {
+    /// All deliveries that the route makes of the event.
+    ///
+    /// # Errors
+    /// `each` selects nothing: the route has nothing to send.
+    pub fn render(
+        &self,
+        route: &Arc<str>,
+        workflow: &Choice,
+        scope: &mut Scope<'_>,
+    ) -> Result<Vec<Delivery>, Unwanted> {
+        let event = scope.event;
+        let Some((each, text)) = &self.each else {
+            return Ok(vec![self.deliver(route, workflow, scope, None)]);
+        };
+        let items = each.select(&event.json);
+        if items.is_empty() {
+            return Err(Unwanted::NothingSelected { each: text.clone() });
+        }
+        if items.len() > MAX_EACH {
+            let request = Err(Unsendable::TooManyItems(items.len()));
+            return Ok(vec![self.finish(route, event, None, request)]);
+        }
+        let mut deliveries: Vec<Delivery> = Vec::with_capacity(items.len());
+        for item in items {
+            let delivery = self.deliver(route, workflow, scope, Some(item));
+            // The same item twice is the same delivery.
+            if !deliveries.iter().any(|known| known.transaction_id == delivery.transaction_id) {
+                deliveries.push(delivery);
+            }
+        }
+        if let Value::Object(data) = scope.context.data_mut() {
+            data.remove("item");
+        }
+        Ok(deliveries)
+    }
+
+    fn deliver(&self, route: &Arc<str>, workflow: &Choice, scope: &mut Scope<'_>, item: Option<&Value>) -> Delivery {
+        if let (Some(item), Value::Object(data)) = (item, scope.context.data_mut()) {
+            data.insert("item".to_owned(), item.clone());
+        }
+        let request = self.request(workflow, scope);
+        self.finish(route, scope.event, item, request)
+    }
+
+    fn finish(
+        &self,
+        route: &Arc<str>,
+        event: &Event,
+        item: Option<&Value>,
+        mut request: Result<Value, Unsendable>,
+    ) -> Delivery {
+        let transaction_id = transaction_id(event, route, item);
+        if let Ok(Value::Object(body)) = &mut request {
+            body.insert("transactionId".to_owned(), Value::String(transaction_id.clone()));
+        }
+        Delivery {
+            route: route.clone(),
+            transaction_id,
+            priority: self.priority,
+            expires_at: self.max_age.map(|age| event.occurred_at().saturating_add(age)),
+            sensitive: self.sensitive,
+            request,
+        }
+    }
+
+    fn request(&self, workflow: &Choice, scope: &Scope<'_>) -> Result<Value, Unsendable> {
+        let mut body = Map::new();
+        let name = match workflow {
+            Choice::Id(id) => Value::String(id.to_string()),
+            Choice::Template(template) => {
+                template.render(&scope.context).map_err(Unsendable::Template)?.unwrap_or_default()
+            }
+        };
+        body.insert("name".to_owned(), name);
+        body.insert("to".to_owned(), self.to.render(scope)?);
+        for (key, tree) in &self.parts {
+            let value = tree.render(&scope.context).map_err(Unsendable::Template)?;
+            body.extend(value.map(|value| ((*key).to_owned(), value)));
+        }
+        Ok(Value::Object(body))
+    }
+
+    /// Reads everything in a route that shapes the request.
+    pub fn compile(fields: Fields<'_>, matcher: Option<&Matcher>, problems: &mut Problems) -> Option<Self> {
+        let to = Recipient::compile(fields, matcher, problems);
+        let each = fields.get("each").map(|node| {
+            let query = route::compile_query(node, problems)?;
+            Some((query, node.text(problems)?.to_owned()))
+        });
+        let mut parts = Vec::new();
+        for key in ["payload", "overrides", "actor", "tenant", "context"] {
+            let Some(node) = fields.get(key) else { continue };
+            if !fits(key, node) {
+                parts.push(node.wrong(shape_of(key), problems));
+                continue;
+            }
+            parts.push(Tree::compile(node, problems).map(|tree| (key, tree)));
+        }
+        let max_age = fields.get("max_age").map(|node| duration(node, problems));
+        let priority = fields.get("priority").map(|node| {
+            node.word(&["high", "normal", "low"], problems).map(|word| match word {
+                "high" => Priority::High,
+                "low" => Priority::Low,
+                _ => Priority::Normal,
+            })
+        });
+        let sensitive = fields.get("sensitive").map(|node| node.boolean(problems));
+        Some(Self {
+            to: to?,
+            each: optional(each)?,
+            parts: parts.into_iter().collect::<Option<_>>()?,
+            max_age: optional(max_age)?,
+            priority: optional(priority)?.unwrap_or_default(),
+            sensitive: optional(sensitive)?.unwrap_or_default(),
+        })
+    }
+}
+
+/// What was given and failed is a failure; what was not given is not.
+fn optional<T>(value: Option<Option<T>>) -> Option<Option<T>> {
+    value.map_or(Some(None), |value| value.map(Some))
+}
+
+fn fits(key: &str, node: &Node) -> bool {
+    match (&node.kind, key) {
+        (Kind::Object(entries), "context") => entries.len() <= 5,
+        (Kind::Object(_), _) => true,
+        (Kind::Text(_), "actor" | "tenant") => true,
+        _ => false,
+    }
+}
+
+fn shape_of(key: &str) -> &'static str {
+    match key {
+        "context" => "an object of at most 5 entries (Novu's limit)",
+        "actor" => "a subscriber id or a subscriber object",
+        "tenant" => "a tenant's identifier or a tenant object",
+        _ => "an object of keys and values",
+    }
+}
+
+/// A duration such as `10m`, or a report.
+pub fn duration(node: &Node, problems: &mut Problems) -> Option<Millis> {
+    match &node.kind {
+        Kind::Text(text) if parse_duration(text).is_some_and(|millis| millis > 0) => parse_duration(text),
+        _ => node.wrong("a duration such as `500ms`, `10s`, `5m`, `24h` or `7d`", problems),
+    }
+}
+
+/// Novu's subscriber object (OpenAPI 3.18, `SubscriberPayloadDto`). Novu ignores other keys without a word.
+const SUBSCRIBER_KEYS: [&str; 10] =
+    ["subscriberId", "firstName", "lastName", "email", "phone", "avatar", "locale", "timezone", "data", "channels"];
+
+impl Recipient {
+    fn compile(fields: Fields<'_>, matcher: Option<&Matcher>, problems: &mut Problems) -> Option<Self> {
+        match (fields.get("subscriber"), fields.get("topic")) {
+            (Some(_), Some(topic)) => {
+                problems.push(
+                    Problem::error(
+                        "bad_value",
+                        topic,
+                        "a route has a `subscriber` or a `topic`, and this one has both",
+                    )
+                    .hint("write two routes to send to both"),
+                );
+                None
+            }
+            (Some(subscriber), None) => Self::compile_subscriber(subscriber, problems),
+            (None, Some(topic)) => match topic.text(problems)? {
+                text if text.contains("{{") => template::compile_at(topic, text, problems).map(Recipient::Topic),
+                text if text.trim().is_empty() => topic.wrong("the key of a Novu topic", problems),
+                text => Some(Recipient::FixedTopic(text.to_owned())),
+            },
+            (None, None) => {
+                report_nobody(fields.node, matcher?, problems)?;
+                Some(Recipient::FilledIn)
+            }
+        }
+    }
+
+    fn compile_subscriber(node: &Node, problems: &mut Problems) -> Option<Self> {
+        let fields = node.fields(&SUBSCRIBER_KEYS, problems)?;
+        if fields.get("subscriberId").is_none() {
+            problems.push(
+                Problem::error("missing_key", node, "the subscriber has no `subscriberId`").hint(
+                    "such as `subscriberId: \"{{data.user_id}}\"`, or leave `subscriber` out to have it filled in",
+                ),
+            );
+            return None;
+        }
+        Tree::compile(node, problems).map(Recipient::Subscriber)
+    }
+
+    fn render(&self, scope: &Scope<'_>) -> Result<Value, Unsendable> {
+        match self {
+            Recipient::FilledIn => {
+                clerk::subscriber(&scope.event.json).map(Value::Object).ok_or(Unsendable::NoSubscriberId)
+            }
+            Recipient::Subscriber(tree) => {
+                let subscriber = tree.render(&scope.context).map_err(Unsendable::Template)?;
+                with_text_ids(subscriber.unwrap_or_default())
+            }
+            Recipient::FixedTopic(key) => Ok(topic(key)),
+            Recipient::Topic(template) => {
+                let key = template.render(&scope.context).map_err(Unsendable::Template)?;
+                key.as_ref().and_then(as_text).map(|key| topic(&key)).ok_or(Unsendable::NoTopicKey)
+            }
+        }
+    }
+}
+
+fn topic(key: &str) -> Value {
+    json!({"type": "Topic", "topicKey": key})
+}
+
+fn as_text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// Novu takes texts for everything but `data` and `channels`.
+fn with_text_ids(subscriber: Value) -> Result<Value, Unsendable> {
+    let Value::Object(members) = subscriber else { return Err(Unsendable::NoSubscriberId) };
+    let subscriber: Map<String, Value> = members
+        .into_iter()
+        .filter_map(|(key, value)| match key.as_str() {
+            "data" | "channels" => Some((key, value)),
+            _ => as_text(&value).map(|text| (key, Value::String(text))),
+        })
+        .collect();
+    match subscriber.contains_key("subscriberId") {
+        true => Ok(Value::Object(subscriber)),
+        false => Err(Unsendable::NoSubscriberId),
+    }
+}
+
+/// Without `subscriber` and `topic`, the event has to name a person.
+fn report_nobody(route: &Node, matcher: &Matcher, problems: &mut Problems) -> Option<()> {
+    let named = |person: Person| -> Vec<&'static str> {
+        clerk::event_types()
+            .filter(|kind| matcher.patterns().iter().any(|pattern| pattern.matches(kind)))
+            .filter(|kind| clerk::names_a_person(kind) == person)
+            .collect()
+    };
+    let nobody = named(Person::Never);
+    if !nobody.is_empty() {
+        problems.push(
+            Problem::error("no_subscriber", route, format!("nobody to send to: {} names no person", quoted(&nobody)))
+                .expected("a `subscriber` or a `topic`")
+                .hint("such as `topic: \"org-{{data.id}}\"`, or `subscriber: { subscriberId: … }`"),
+        );
+        return None;
+    }
+    let bills = named(Person::NotOnOrganizationBills);
+    if !bills.is_empty() {
+        problems.push(
+            Problem::error(
+                "no_subscriber",
+                route,
+                "a bill that an organization pays names no person, and its delivery would end dead",
+            )
+            .note()
+            .hint("filter for `$.data.payer.user_id != ''`, or write `subscriber` or `topic` out"),
+        );
+    }
+    Some(())
+}
+
+/// The id under which Novu knows the delivery: from event, route and item, so that the same
+/// delivery has the same id on every attempt, replay and machine.
+fn transaction_id(event: &Event, route: &str, item: Option<&Value>) -> String {
+    let mut hash = Sha256::new();
+    for part in [event.source.as_bytes(), event.id.as_bytes(), route.as_bytes()] {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    if let Some(item) = item {
+        hash.update(item.to_string());
+    }
+    let digest = hash.finalize();
+    let hex: String = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("deskbell_{hex}")
+}

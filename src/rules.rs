@@ -1,0 +1,399 @@
+//! `routes.yaml` as run: every problem at once, or one immutable snapshot.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use crate::clerk;
+use crate::config::{self, Fields, Kind, Node};
+use crate::novu::Account;
+use crate::outside::{Outside, Resolver};
+use crate::problem::{Problem, Problems, Severity};
+use crate::render::{Delivery, Message, Scope};
+use crate::route::{Matcher, Unwanted};
+use crate::settings::{self, Settings};
+use crate::verify::{Event, LOCAL_SECRET, Secret};
+
+/// The name of the source that there is without `sources`.
+pub const DEFAULT_SOURCE: &str = "clerk";
+
+/// One revision of the rules, complete and ready to run.
+#[derive(Debug)]
+pub struct Rules {
+    /// The first 12 hex digits of the SHA-256 of the file's bytes.
+    pub revision: String,
+    pub settings: Arc<Settings>,
+    sources: BTreeMap<Arc<str>, Vec<Secret>>,
+    routes: Vec<Route>,
+    /// For each known event type, the routes that may want it, in the order of the file.
+    by_type: HashMap<String, Vec<usize>>,
+    /// For every other type.
+    with_glob: Vec<usize>,
+    vars: Value,
+}
+
+/// One route of the file.
+#[derive(Debug)]
+pub struct Route {
+    pub name: Arc<str>,
+    matcher: Matcher,
+    message: Message,
+}
+
+/// What the rules say about an event: all of it from one revision.
+#[derive(Debug)]
+pub struct Decision {
+    pub deliveries: Vec<Delivery>,
+    /// The routes that want the event.
+    pub routes: Vec<Arc<str>>,
+    pub revision: String,
+}
+
+/// What became of reading a file.
+#[derive(Debug)]
+pub struct Compiled {
+    pub revision: String,
+    /// None if there are errors.
+    pub rules: Option<Rules>,
+    pub problems: Vec<Problem>,
+    /// The secret files that were read, and what was in them.
+    pub files: BTreeMap<PathBuf, Option<Vec<u8>>>,
+}
+
+impl Compiled {
+    pub fn count(&self, severity: Severity) -> usize {
+        self.problems.iter().filter(|problem| problem.severity == severity).count()
+    }
+}
+
+impl Rules {
+    /// Reads a file whole: all its problems, and the rules if none of them is an error.
+    pub fn compile(bytes: &[u8], outside: Outside) -> Compiled {
+        let revision = revision(bytes);
+        let mut problems = Problems::default();
+        let mut resolver = Resolver::new(outside);
+        let rules = match std::str::from_utf8(bytes) {
+            Ok(text) => config::parse(text, &mut problems)
+                .and_then(|file| compile_file(&file, revision.clone(), &mut resolver, &mut problems)),
+            Err(error) => {
+                problems.push(not_utf8(bytes, error.valid_up_to()));
+                None
+            }
+        };
+        let rules = rules.filter(|_| !problems.has_errors());
+        Compiled { revision, rules, problems: problems.into_sorted(), files: resolver.files }
+    }
+
+    /// The secrets of a source.
+    pub fn source(&self, name: &str) -> Option<(&Arc<str>, &[Secret])> {
+        self.sources.get_key_value(name).map(|(name, secrets)| (name, secrets.as_slice()))
+    }
+
+    pub fn source_names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.sources.keys()
+    }
+
+    /// The same rules for a laptop: every source signs with these secrets and sends to this account.
+    pub fn local(self, secrets: Vec<Secret>, account: Account) -> Self {
+        let account = Arc::new(account);
+        let accounts = self.sources.keys().map(|name| (name.clone(), account.clone())).collect();
+        let settings = Settings { accounts, ..(*self.settings).clone() };
+        let sources = self.sources.into_keys().map(|name| (name, secrets.clone())).collect();
+        Self { settings: Arc::new(settings), sources, ..self }
+    }
+
+    pub fn routes(&self) -> &[Route] {
+        &self.routes
+    }
+
+    /// Which routes want the event, and what each sends.
+    pub fn decide(&self, event: &Event) -> Decision {
+        let kind = event.kind().unwrap_or_default();
+        let candidates = self.by_type.get(kind).unwrap_or(&self.with_glob);
+        let mut scope = None;
+        let mut decision = Decision { deliveries: Vec::new(), routes: Vec::new(), revision: self.revision.clone() };
+        for route in candidates.iter().map(|index| &self.routes[*index]) {
+            if let Ok(deliveries) = route.apply(event, &self.vars, &mut scope) {
+                decision.routes.push(route.name.clone());
+                decision.deliveries.extend(deliveries);
+            }
+        }
+        decision
+    }
+
+    /// For every route of the file: what it sends, or why it does not want the event.
+    pub fn explain(&self, event: &Event) -> Vec<(&Route, Result<Vec<Delivery>, Unwanted>)> {
+        let mut scope = None;
+        self.routes.iter().map(|route| (route, route.apply(event, &self.vars, &mut scope))).collect()
+    }
+}
+
+impl Route {
+    fn apply<'a>(
+        &self,
+        event: &'a Event,
+        vars: &Value,
+        scope: &mut Option<Scope<'a>>,
+    ) -> Result<Vec<Delivery>, Unwanted> {
+        let workflow = self.matcher.wants(event)?;
+        let scope = scope.get_or_insert_with(|| Scope::new(event, vars));
+        self.message.render(&self.name, workflow, scope)
+    }
+}
+
+fn revision(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)[..6].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn not_utf8(bytes: &[u8], valid: usize) -> Problem {
+    let before = String::from_utf8_lossy(&bytes[..valid]);
+    let line = before.matches('\n').count() as u32 + 1;
+    let column = before.rsplit('\n').next().map_or(0, |last| last.chars().count()) as u32 + 1;
+    let node = Node { line, column, path: String::new(), kind: Kind::Null };
+    Problem::error("bad_yaml", &node, "the file is not UTF-8 from here on")
+}
+
+const FILE_KEYS: [&str; 9] =
+    ["sources", "novu", "vars", "delivery", "retention", "remember", "limits", "routes", "tests"];
+const ROUTE_KEYS: [&str; 19] = [
+    "event",
+    "source",
+    "filter",
+    "workflow",
+    "name",
+    "subscriber",
+    "topic",
+    "payload",
+    "overrides",
+    "actor",
+    "tenant",
+    "context",
+    "each",
+    "max_age",
+    "priority",
+    "action",
+    "sensitive",
+    "enabled",
+    "allow",
+];
+
+fn compile_file(file: &Node, revision: String, resolver: &mut Resolver, problems: &mut Problems) -> Option<Rules> {
+    let fields = file.fields(&FILE_KEYS, problems)?;
+    let mut settings = Settings::compile(fields, problems);
+    let sources = compile_sources(fields, &mut settings, resolver, problems);
+    let vars = fields.get("vars").map(|node| {
+        node.entries(problems)?;
+        resolver.resolve_tree(node, problems)
+    });
+    let names: Vec<&str> = sources.keys().map(|name| &**name).collect();
+    let routes = compile_routes(fields, &names, problems)?;
+    let vars = vars.unwrap_or_else(|| Some(Value::Object(Map::new())))?;
+    let (by_type, with_glob) = index(&routes);
+    Some(Rules { revision, settings: Arc::new(settings), sources, routes, by_type, with_glob, vars })
+}
+
+/// Every known type, and every type that is named, has its list; globs are matched only once.
+fn index(routes: &[Route]) -> (HashMap<String, Vec<usize>>, Vec<usize>) {
+    let mut by_type: HashMap<String, Vec<usize>> =
+        clerk::event_types().map(|kind| (kind.to_owned(), Vec::new())).collect();
+    for exact in routes.iter().flat_map(|route| route.matcher.patterns()).filter_map(|pattern| pattern.exact()) {
+        by_type.entry(exact.to_owned()).or_default();
+    }
+    let mut with_glob = Vec::new();
+    for (position, route) in routes.iter().enumerate() {
+        let patterns = route.matcher.patterns();
+        if patterns.iter().all(|pattern| pattern.exact().is_some()) {
+            for kind in patterns.iter().filter_map(|pattern| pattern.exact()) {
+                let list = by_type.entry(kind.to_owned()).or_default();
+                if list.last() != Some(&position) {
+                    list.push(position);
+                }
+            }
+            continue;
+        }
+        with_glob.push(position);
+        let wanted = by_type.iter_mut().filter(|(kind, _)| patterns.iter().any(|pattern| pattern.matches(kind)));
+        wanted.for_each(|(_, list)| list.push(position));
+    }
+    (by_type, with_glob)
+}
+
+type Sources = BTreeMap<Arc<str>, Vec<Secret>>;
+
+fn compile_sources(
+    file: Fields<'_>,
+    settings: &mut Settings,
+    resolver: &mut Resolver,
+    problems: &mut Problems,
+) -> Sources {
+    let novu = file.get("novu");
+    if let Some(novu) = novu {
+        novu.fields(&["api_url", "secret_key"], problems);
+    }
+    let entries = match file.get("sources") {
+        Some(node) => node.entries(problems).unwrap_or_default(),
+        None => &[],
+    };
+    let mut sources = Sources::new();
+    if file.get("sources").is_none() {
+        let secret = resolver.resolve_default(file.node, "${CLERK_WEBHOOK_SIGNING_SECRET}", problems);
+        let secrets = secret.and_then(|secret| read_secret(file.node, &secret, problems)).flatten();
+        sources.insert(DEFAULT_SOURCE.into(), secrets.into_iter().collect());
+        let account = settings::compile_account(novu.unwrap_or(file.node), novu.as_slice(), resolver, problems);
+        settings.accounts.extend(account.map(|account| (DEFAULT_SOURCE.into(), Arc::new(account))));
+    }
+    for (key, node) in entries {
+        let name: Arc<str> = key.name.as_str().into();
+        if !is_plain_id(&key.name) {
+            let problem = Problem::error(
+                "bad_value",
+                node,
+                format!("`{}` cannot be part of an address", config::shortened(&key.name)),
+            )
+            .expected("letters, digits, `-` and `_`");
+            problems.push(Problem { line: key.line, column: key.column, ..problem });
+        }
+        sources.insert(name.clone(), compile_secrets(node, resolver, problems).unwrap_or_default());
+        let blocks: Vec<&Node> = [node.find("novu"), novu].into_iter().flatten().collect();
+        let at = blocks.first().copied().unwrap_or(node);
+        let account = settings::compile_account(at, &blocks, resolver, problems);
+        settings.accounts.extend(account.map(|account| (name, Arc::new(account))));
+    }
+    sources
+}
+
+fn compile_secrets(source: &Node, resolver: &mut Resolver, problems: &mut Problems) -> Option<Vec<Secret>> {
+    let fields = source.fields(&["signing_secrets", "novu"], problems)?;
+    if let Some(novu) = fields.get("novu") {
+        novu.fields(&["api_url", "secret_key"], problems);
+    }
+    let Some(secrets) = fields.get("signing_secrets") else {
+        problems.push(
+            Problem::error("missing_key", source, "the source has no `signing_secrets`")
+                .hint("such as `signing_secrets: [\"${CLERK_WEBHOOK_SIGNING_SECRET}\"]`"),
+        );
+        return None;
+    };
+    let items = secrets.one_or_list();
+    if items.is_empty() {
+        return secrets.wrong("at least one signing secret", problems);
+    }
+    let mut known = Vec::new();
+    for item in items {
+        if let Some(secret) = resolver.resolve(item, problems).and_then(|text| read_secret(item, &text, problems)) {
+            known.extend(secret);
+        }
+    }
+    Some(known)
+}
+
+/// A secret; none inside if its value is not known here.
+fn read_secret(node: &Node, resolved: &crate::outside::Resolved, problems: &mut Problems) -> Option<Option<Secret>> {
+    if !resolved.complete {
+        return Some(None);
+    }
+    let message = match Secret::parse(&resolved.text) {
+        Ok(secret) if resolved.text.trim() != LOCAL_SECRET => return Some(Some(secret)),
+        Ok(_) => "the signing secret is the built-in one of `deskbell dev`, which everybody has".to_owned(),
+        Err(message) => message,
+    };
+    problems.push(
+        Problem::error("bad_value", node, message)
+            .expected("the endpoint's signing secret as Clerk's dashboard shows it, `whsec_…`"),
+    );
+    None
+}
+
+/// An id that can stand in an address, a label and a log line.
+pub fn is_plain_id(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= 128
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+}
+
+fn compile_routes(file: Fields<'_>, sources: &[&str], problems: &mut Problems) -> Option<Vec<Route>> {
+    let Some(node) = file.get("routes") else {
+        problems.push(
+            Problem::error("missing_key", file.node, "the file has no `routes`")
+                .hint("a whole file is `routes: [{ event: user.created, workflow: welcome }]`"),
+        );
+        return None;
+    };
+    let mut names: HashMap<String, u32> = HashMap::new();
+    let items = node.list(problems)?;
+    let routes: Vec<Option<Route>> =
+        items.iter().map(|item| compile_route(item, sources, &mut names, problems)).collect();
+    routes.into_iter().collect()
+}
+
+fn compile_route(
+    node: &Node,
+    sources: &[&str],
+    names: &mut HashMap<String, u32>,
+    problems: &mut Problems,
+) -> Option<Route> {
+    let fields = node.fields(&ROUTE_KEYS, problems)?;
+    let allowed = compile_allow(fields, problems);
+    let mut found = Problems::default();
+    if let Some(action) = fields.get("action") {
+        action.word(&["trigger"], &mut found);
+    }
+    let matcher = Matcher::compile(fields, sources, &mut found);
+    let message = Message::compile(fields, matcher.as_ref(), &mut found);
+    let name = compile_name(fields, matcher.as_ref(), names, &mut found);
+    for problem in found.into_sorted() {
+        if problem.severity != Severity::Warning || !allowed.contains(&problem.code) {
+            problems.push(problem);
+        }
+    }
+    Some(Route { name: name?, matcher: matcher?, message: message? })
+}
+
+fn compile_allow<'a>(fields: Fields<'a>, problems: &mut Problems) -> Vec<&'a str> {
+    let items = fields.get("allow").map_or(&[][..], Node::one_or_list);
+    items.iter().filter_map(|item| item.text(problems)).collect()
+}
+
+fn compile_name(
+    fields: Fields<'_>,
+    matcher: Option<&Matcher>,
+    names: &mut HashMap<String, u32>,
+    problems: &mut Problems,
+) -> Option<Arc<str>> {
+    let given = fields.get("name");
+    let name = match given {
+        Some(node) => match node.text(problems)? {
+            name if name.trim().is_empty() || name.len() > 128 => {
+                return node.wrong("a name of 1 to 128 characters", problems);
+            }
+            name => name,
+        },
+        None => matcher?.single_workflow().filter(|id| is_plain_id(id)).or_else(|| {
+            problems.push(
+                Problem::error(
+                    "missing_key",
+                    fields.node,
+                    "the route needs a `name`, because its workflow is not one plain id",
+                )
+                .hint("such as `name: auth-emails`"),
+            );
+            None
+        })?,
+    };
+    let node = given.unwrap_or(fields.node);
+    if let Some(first) = names.insert(name.to_owned(), node.line) {
+        problems.push(Problem::error("duplicate_name", node, format!("two routes are named `{name}`")).hint(
+            match given {
+                Some(_) => format!("the other is in line {first}"),
+                None => format!(
+                    "the name defaults to the workflow, and the other is in line {first}; give this one a `name`"
+                ),
+            },
+        ));
+        return None;
+    }
+    Some(name.into())
+}

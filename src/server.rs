@@ -1,0 +1,266 @@
+//! Bind, wire, run until told to stop, drain.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::admin::Admin;
+use crate::deliver::{Deliverer, Lanes};
+use crate::http;
+use crate::novu::Novu;
+use crate::observe::Metrics;
+use crate::problem::Problem;
+use crate::rules::Rules;
+use crate::settings::Settings;
+use crate::store::{OpenError, Store};
+use crate::units::now;
+use crate::watcher::{LastReload, ReloadRequest, Reloaded, RulesFile, Watcher, fingerprint};
+use crate::webhooks::Webhooks;
+
+/// How often a store that belongs to another process is tried.
+const LOCK_POLL: Duration = Duration::from_millis(100);
+
+/// What a gateway is started with. None of it is hot.
+pub struct Options {
+    pub rules: RulesFile,
+    /// Where webhooks come in.
+    pub listen: String,
+    pub admin: String,
+    /// Metrics and health alone, if they are wanted elsewhere too.
+    pub metrics: Option<String>,
+    pub store: String,
+    pub admin_token: Option<String>,
+    /// How long webhooks are still taken after the signal to stop.
+    pub drain_delay: Duration,
+    /// How long running attempts get to end.
+    pub shutdown_grace: Duration,
+}
+
+/// Why a gateway cannot start.
+#[derive(Debug)]
+pub struct StartError {
+    pub message: String,
+    pub hint: Option<String>,
+    /// What is wrong with the rules, if it is they.
+    pub problems: Vec<Problem>,
+}
+
+impl StartError {
+    fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None, problems: Vec::new() }
+    }
+}
+
+/// A gateway that has its addresses, its rules and its store.
+pub struct Gateway {
+    pub webhook_address: SocketAddr,
+    pub admin_address: SocketAddr,
+    pub metrics_address: Option<SocketAddr>,
+    listeners: Listeners,
+    webhooks: Webhooks,
+    admin: Admin,
+    deliverer: Deliverer,
+    settings: watch::Receiver<Arc<Settings>>,
+    watcher: Watcher,
+    reload_requests: mpsc::Receiver<ReloadRequest>,
+    settings_sender: watch::Sender<Arc<Settings>>,
+    drain_delay: Duration,
+    shutdown_grace: Duration,
+}
+
+struct Listeners {
+    webhooks: TcpListener,
+    admin: TcpListener,
+    metrics: Option<TcpListener>,
+}
+
+impl Gateway {
+    /// Everything that can fail before the first webhook.
+    pub async fn start(options: Options) -> Result<Self, StartError> {
+        let content = options.rules.read();
+        let bytes = content.as_ref().map_err(|error| cannot_read(&options.rules, error))?;
+        let compiled = options.rules.compile(bytes);
+        let problems = compiled.problems.clone();
+        let rules = compiled.rules.ok_or_else(|| StartError {
+            message: format!("`{}` has errors", options.rules.path.display()),
+            hint: None,
+            problems: problems.clone(),
+        })?;
+        let secret_files: Vec<_> = compiled.files.into_keys().collect();
+        let running = fingerprint(&content, &secret_files);
+
+        let listeners = Listeners {
+            webhooks: bind(&options.listen).await?,
+            admin: bind(&options.admin).await?,
+            metrics: match &options.metrics {
+                Some(address) => Some(bind(address).await?),
+                None => None,
+            },
+        };
+        let admin_address = local_address(&listeners.admin)?;
+        if !admin_address.ip().is_loopback() && options.admin_token.is_none() {
+            return Err(StartError {
+                hint: Some("set `DESKBELL_ADMIN_TOKEN`, or use `--metrics` for what Prometheus needs".to_owned()),
+                ..StartError::new(format!(
+                    "the admin address `{admin_address}` can be reached from elsewhere, and there is no token"
+                ))
+            });
+        }
+
+        let metrics = Arc::new(Metrics::new().map_err(|error| StartError::new(error.to_string()))?);
+        let novu = Novu::new().map_err(|error| StartError {
+            hint: Some("install the package `ca-certificates`, or point `SSL_CERT_FILE` at certificates".to_owned()),
+            ..StartError::new(format!("there are no certificates to know Novu by: {error}"))
+        })?;
+        let unknown = rules.settings.retry.unknown;
+        let store = open_store(&options.store, unknown, options.shutdown_grace).await?;
+        metrics.rules(&rules.revision, now());
+        rules.settings.accounts.keys().for_each(|source| metrics.held(source, false));
+
+        let last =
+            LastReload { result: Reloaded::Applied, at: now(), revision: Some(rules.revision.clone()), problems };
+        let last = Arc::new(Mutex::new(last));
+        let (settings_sender, settings) = watch::channel(rules.settings.clone());
+        let (rules_sender, rules) = watch::channel(Arc::new(rules));
+        let (reload, reload_requests) = mpsc::channel(16);
+        let lanes = Arc::new(Lanes::default());
+        Ok(Self {
+            webhook_address: local_address(&listeners.webhooks)?,
+            admin_address,
+            metrics_address: listeners.metrics.as_ref().map(local_address).transpose()?,
+            listeners,
+            webhooks: Webhooks { rules: rules.clone(), store: store.clone(), metrics: metrics.clone() },
+            admin: Admin {
+                rules,
+                store: store.clone(),
+                metrics: metrics.clone(),
+                lanes: lanes.clone(),
+                last_reload: last.clone(),
+                reload,
+                draining: Arc::new(AtomicBool::new(false)),
+                token: options.admin_token.map(Into::into),
+            },
+            deliverer: Deliverer { store, novu, metrics: metrics.clone(), lanes },
+            settings,
+            watcher: Watcher {
+                file: options.rules,
+                rules: rules_sender,
+                metrics,
+                last,
+                secret_files,
+                seen: running,
+                running,
+            },
+            reload_requests,
+            settings_sender,
+            drain_delay: options.drain_delay,
+            shutdown_grace: options.shutdown_grace,
+        })
+    }
+
+    /// Asks for the rules to be read again, as SIGHUP does.
+    pub fn reloader(&self) -> mpsc::Sender<ReloadRequest> {
+        self.admin.reload.clone()
+    }
+
+    /// Runs until `stop` resolves, then drains. Nothing that was accepted is lost either way.
+    pub async fn run(self, stop: impl Future<Output = ()>) {
+        let (stop_webhooks, webhooks_stopped) = watch::channel(false);
+        let (stop_delivery, delivery_stopped) = watch::channel(false);
+        let (stop_admin, admin_stopped) = watch::channel(false);
+        let draining = self.admin.draining.clone();
+
+        let rules = self.webhooks.rules.clone();
+        let settings = tokio::spawn(follow_settings(rules, self.settings_sender));
+        let watcher = tokio::spawn(self.watcher.run(self.reload_requests));
+        let delivery = tokio::spawn(self.deliverer.run(self.settings, delivery_stopped, self.shutdown_grace));
+        let admin = serve_admin(&self.admin, self.listeners.admin, self.admin_address, admin_stopped.clone());
+        let metrics = self.listeners.metrics.map(|listener| serve_metrics(&self.admin, listener, admin_stopped));
+        let webhooks = serve_webhooks(self.webhooks, self.listeners.webhooks, webhooks_stopped);
+
+        stop.await;
+        draining.store(true, Ordering::Relaxed);
+        tracing::info!("stopping; webhooks are still taken for {:?}", self.drain_delay);
+        tokio::time::sleep(self.drain_delay).await;
+        stop_webhooks.send_replace(true);
+        stop_delivery.send_replace(true);
+        let _ = tokio::time::timeout(self.shutdown_grace, webhooks).await;
+        let _ = delivery.await;
+        stop_admin.send_replace(true);
+        let _ = tokio::time::timeout(Duration::from_secs(1), admin).await;
+        for task in [Some(settings), Some(watcher), metrics].into_iter().flatten() {
+            task.abort();
+        }
+        tracing::info!("stopped");
+    }
+}
+
+/// What delivering needs of the rules, and no more.
+async fn follow_settings(mut rules: watch::Receiver<Arc<Rules>>, settings: watch::Sender<Arc<Settings>>) {
+    while rules.changed().await.is_ok() {
+        let current = rules.borrow_and_update().settings.clone();
+        settings.send_replace(current);
+    }
+}
+
+fn serve_webhooks(webhooks: Webhooks, listener: TcpListener, stop: watch::Receiver<bool>) -> JoinHandle<()> {
+    let metrics = webhooks.metrics.clone();
+    let slow = move || metrics.webhook("other", "timeout", 0.0);
+    tokio::spawn(http::serve(listener, stop, slow, move |request| webhooks.clone().answer(request)))
+}
+
+fn serve_admin(
+    admin: &Admin,
+    listener: TcpListener,
+    address: SocketAddr,
+    stop: watch::Receiver<bool>,
+) -> JoinHandle<()> {
+    let admin = admin.clone();
+    tokio::spawn(http::serve(listener, stop, || {}, move |request| admin.clone().answer(address, request)))
+}
+
+fn serve_metrics(admin: &Admin, listener: TcpListener, stop: watch::Receiver<bool>) -> JoinHandle<()> {
+    let admin = admin.clone();
+    tokio::spawn(http::serve(listener, stop, || {}, move |request| admin.clone().answer_metrics(request)))
+}
+
+fn cannot_read(rules: &RulesFile, error: &std::io::Error) -> StartError {
+    StartError {
+        hint: Some("name the file with `--routes PATH`".to_owned()),
+        ..StartError::new(format!("`{}` cannot be read: {error}", rules.path.display()))
+    }
+}
+
+async fn bind(address: &str) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|error| StartError {
+        hint: Some("another process may have it; choose another address with `--listen` or `--admin`".to_owned()),
+        ..StartError::new(format!("the address `{address}` cannot be used: {error}"))
+    })
+}
+
+fn local_address(listener: &TcpListener) -> Result<SocketAddr, StartError> {
+    listener.local_addr().map_err(|error| StartError::new(error.to_string()))
+}
+
+/// A store that belongs to another process may be about to become free.
+async fn open_store(url: &str, unknown: i64, patience: Duration) -> Result<Store, StartError> {
+    let deadline = tokio::time::Instant::now() + patience;
+    let mut told = false;
+    loop {
+        match Store::open(url, now(), unknown) {
+            Ok(store) => return Ok(store),
+            Err(OpenError { in_use: true, message }) if tokio::time::Instant::now() < deadline => {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::info!("{message}; waiting for it");
+                }
+                tokio::time::sleep(LOCK_POLL).await;
+            }
+            Err(error) => return Err(StartError::new(error.message)),
+        }
+    }
+}

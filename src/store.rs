@@ -1,0 +1,332 @@
+//! The durable queue: accept, claim, finish. One writer thread takes everything that waits into
+//! one transaction, so that many webhooks share one write to disk.
+
+mod sqlite;
+
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot};
+
+use crate::render::Priority;
+use crate::rules::Decision;
+use crate::units::Millis;
+use crate::verify::Event;
+use sqlite::Database;
+
+/// The most that one transaction takes.
+const GROUP: usize = 256;
+/// How often a store that could not be written is tried again.
+const PROBE: Duration = Duration::from_secs(1);
+
+/// A handle to the store of this process. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    commands: mpsc::Sender<Command>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    gauges: Gauges,
+    /// Something may be due.
+    wake: Notify,
+}
+
+/// What the queue holds, kept up to date with every transaction.
+#[derive(Default)]
+pub struct Gauges {
+    pub new: AtomicI64,
+    pub retrying: AtomicI64,
+    pub sending: AtomicI64,
+    pub dead: AtomicI64,
+    /// When the oldest unfinished delivery was accepted; 0 if there is none.
+    pub oldest: AtomicI64,
+    /// Whether the last write succeeded.
+    pub writable: AtomicBool,
+}
+
+impl Gauges {
+    pub fn waiting(&self) -> i64 {
+        let [new, retrying, sending] =
+            [&self.new, &self.retrying, &self.sending].map(|gauge| gauge.load(Ordering::Relaxed));
+        new + retrying + sending
+    }
+}
+
+/// How many deliveries come to a state and leave one, within a transaction.
+#[derive(Clone, Copy, Debug, Default)]
+struct Change {
+    new: i64,
+    retrying: i64,
+    sending: i64,
+    dead: i64,
+}
+
+/// What became of an event.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Receipt {
+    /// It is durable, and so are its deliveries.
+    Accepted,
+    /// It had been here before, and this is what was decided then.
+    Duplicate { routes: Vec<String>, revision: String },
+}
+
+/// Why an event cannot be kept now.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Unavailable {
+    QueueFull,
+    NotWritable,
+}
+
+/// A delivery that this process, and nobody else, is to attempt now.
+#[derive(Debug)]
+pub struct Claimed {
+    pub id: i64,
+    pub event_id: String,
+    pub source: Arc<str>,
+    pub route: Arc<str>,
+    pub transaction_id: String,
+    /// This attempt included.
+    pub attempts: u32,
+    /// Attempts that Novu has definitely failed.
+    pub definite_errors: u32,
+    /// The sum of the pauses that failed attempts have cost.
+    pub waited: Millis,
+    pub accepted_at: Millis,
+    pub expires_at: Option<Millis>,
+    /// The body for Novu.
+    pub request: Vec<u8>,
+    /// Only the store can make one.
+    seal: PhantomData<()>,
+}
+
+/// What is to be remembered of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    Delivered,
+    /// To be attempted again, at `due`; `pause` counts towards giving up.
+    Again {
+        due: Millis,
+        pause: Millis,
+        definite: bool,
+        reason: String,
+    },
+    /// Ended without success; a dead one can be replayed.
+    Dead {
+        reason: String,
+    },
+    Expired,
+    /// Not attempted after all.
+    GivenBack {
+        due: Millis,
+    },
+}
+
+/// Deliveries to attempt, and when the next ones are due.
+#[derive(Debug, Default)]
+pub struct Claims {
+    pub claimed: Vec<Claimed>,
+    pub next_due: Option<Millis>,
+}
+
+enum Command {
+    Accept {
+        event: Box<Event>,
+        decision: Box<Decision>,
+        queue_limit: u64,
+        reply: oneshot::Sender<Result<Receipt, Unavailable>>,
+    },
+    Claim {
+        sources: Vec<Arc<str>>,
+        most: usize,
+        now: Millis,
+        reply: oneshot::Sender<Claims>,
+    },
+    Finish {
+        id: i64,
+        step: Step,
+        now: Millis,
+        reply: oneshot::Sender<()>,
+    },
+}
+
+/// Why a store cannot be opened.
+#[derive(Debug)]
+pub struct OpenError {
+    pub message: String,
+    /// Another process has it: it may go away.
+    pub in_use: bool,
+}
+
+impl Store {
+    /// Opens or makes the store at `url` (`sqlite:PATH`). What a crash left half-sent becomes due
+    /// again after `unknown`.
+    pub fn open(url: &str, now: Millis, unknown: Millis) -> Result<Self, OpenError> {
+        let path = path_of(url)?;
+        let failed = |error: &dyn std::fmt::Display| OpenError {
+            message: format!("the store `{}` cannot be opened: {error}", path.display()),
+            in_use: false,
+        };
+        let lock = take_lock(&path)?;
+        let mut database = Database::open(&path).map_err(|error| failed(&error))?;
+        let (change, oldest) = database.recover(now, unknown).map_err(|error| failed(&error))?;
+        let shared = Arc::new(Shared { gauges: Gauges::default(), wake: Notify::new() });
+        shared.gauges.writable.store(true, Ordering::Relaxed);
+        shared.apply(change, oldest);
+        let (commands, receiver) = mpsc::channel();
+        let writer = shared.clone();
+        std::thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || {
+                write_groups(database, &receiver, &writer);
+                drop(lock);
+            })
+            .map_err(|error| failed(&error))?;
+        Ok(Self { commands, shared })
+    }
+
+    /// Keeps an event with its deliveries, once. When this returns, it is on disk.
+    pub async fn accept(&self, event: Event, decision: Decision, queue_limit: u64) -> Result<Receipt, Unavailable> {
+        let (event, decision) = (Box::new(event), Box::new(decision));
+        self.ask(|reply| Command::Accept { event, decision, queue_limit, reply })
+            .await
+            .unwrap_or(Err(Unavailable::NotWritable))
+    }
+
+    /// Takes up to `most` due deliveries of these sources, the most urgent first.
+    pub async fn claim(&self, sources: Vec<Arc<str>>, most: usize, now: Millis) -> Option<Claims> {
+        self.ask(|reply| Command::Claim { sources, most, now, reply }).await
+    }
+
+    /// Remembers the end of an attempt; tries until the store takes it, since an attempt that is
+    /// forgotten would be made again.
+    pub async fn finish(&self, id: i64, step: Step, now: Millis) {
+        while self.ask(|reply| Command::Finish { id, step: step.clone(), now, reply }).await.is_none() {
+            tokio::time::sleep(PROBE).await;
+        }
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(reply)).ok()?;
+        answer.await.ok()
+    }
+
+    pub fn gauges(&self) -> &Gauges {
+        &self.shared.gauges
+    }
+
+    /// Resolves when something may have become due.
+    pub async fn woken(&self) {
+        self.shared.wake.notified().await;
+    }
+}
+
+impl Shared {
+    fn apply(&self, change: Change, oldest: Option<Millis>) {
+        let gauges = &self.gauges;
+        for (gauge, change) in [
+            (&gauges.new, change.new),
+            (&gauges.retrying, change.retrying),
+            (&gauges.sending, change.sending),
+            (&gauges.dead, change.dead),
+        ] {
+            gauge.fetch_add(change, Ordering::Relaxed);
+        }
+        gauges.oldest.store(oldest.unwrap_or_default(), Ordering::Relaxed);
+    }
+}
+
+/// The writer thread: one transaction for all that waits, replies only after it is on disk.
+fn write_groups(mut database: Database, commands: &mpsc::Receiver<Command>, shared: &Shared) {
+    loop {
+        let first = match commands.recv_timeout(PROBE) {
+            Ok(command) => Some(command),
+            Err(mpsc::RecvTimeoutError::Disconnected) => return,
+            Err(mpsc::RecvTimeoutError::Timeout) if shared.gauges.writable.load(Ordering::Relaxed) => continue,
+            Err(mpsc::RecvTimeoutError::Timeout) => None,
+        };
+        let group: Vec<Command> = first.into_iter().chain(commands.try_iter().take(GROUP - 1)).collect();
+        let waiting = shared.gauges.waiting();
+        // A group that fails is dropped with its replies, which tells those who asked.
+        let written = database.write(group, waiting);
+        shared.gauges.writable.store(written.is_ok(), Ordering::Relaxed);
+        match written {
+            Ok(done) => {
+                shared.apply(done.change, done.oldest);
+                done.replies.into_iter().for_each(|reply| reply());
+                if done.due {
+                    shared.wake.notify_one();
+                }
+            }
+            Err(error) => tracing::error!(%error, "the store cannot be written"),
+        }
+    }
+}
+
+/// What one transaction has done.
+#[derive(Default)]
+struct Done {
+    change: Change,
+    oldest: Option<Millis>,
+    replies: Vec<Box<dyn FnOnce()>>,
+    /// Something may be due now.
+    due: bool,
+}
+
+fn path_of(url: &str) -> Result<PathBuf, OpenError> {
+    match url.strip_prefix("sqlite:").map(|path| path.strip_prefix("//").unwrap_or(path)) {
+        Some(path) if !path.is_empty() && !path.starts_with(':') => Ok(PathBuf::from(path)),
+        _ => Err(OpenError {
+            message: format!("`{url}` is not a store, expected `sqlite:PATH` such as `sqlite:deskbell.db`"),
+            in_use: false,
+        }),
+    }
+}
+
+/// A store has one owner. The lock goes with the process, however it ends.
+fn take_lock(path: &Path) -> Result<std::fs::File, OpenError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let lock = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&name);
+    let lock = lock.map_err(|error| OpenError {
+        message: format!("the store `{}` cannot be opened: {error}", path.display()),
+        in_use: false,
+    })?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(_) => Err(OpenError {
+            message: format!("the store `{}` belongs to another process", path.display()),
+            in_use: true,
+        }),
+    }
+}
+
+impl Priority {
+    /// The order in which deliveries are claimed.
+    const ALL: [Priority; 3] = [Priority::High, Priority::Normal, Priority::Low];
+}
+
+#[cfg(test)]
+impl Claimed {
+    /// A claim that no store has made, for the table tests of what follows from an attempt.
+    pub fn for_test(attempts: u32, waited: Millis) -> Self {
+        Self {
+            id: 1,
+            event_id: "msg_1".to_owned(),
+            source: "clerk".into(),
+            route: "welcome".into(),
+            transaction_id: "deskbell_1".to_owned(),
+            attempts,
+            definite_errors: 0,
+            waited,
+            accepted_at: 0,
+            expires_at: None,
+            request: Vec::new(),
+            seal: PhantomData,
+        }
+    }
+}

@@ -1,0 +1,388 @@
+//! Handlebars as `routes.yaml` uses it: one template per leaf, compiled when the file is read.
+
+mod functions;
+
+use std::sync::{Arc, LazyLock};
+
+use handlebars::template::{HelperTemplate, Parameter, Subexpression, TemplateElement};
+use handlebars::{
+    Context, Handlebars, RenderContext, RenderErrorReason, Renderable, StringOutput, Template as Compiled, no_escape,
+};
+use serde_json::{Map, Value};
+
+use crate::config::{Kind, Node};
+use crate::jsonpath::Query;
+use crate::problem::{Problem, Problems};
+
+/// The longest template text, in bytes, and the deepest nesting inside it. Far above what a
+/// notification needs, and low enough that neither compiling nor rendering gets out of hand.
+const MAX_BYTES: usize = 64 * 1024;
+const MAX_NESTING: usize = 16;
+
+/// Helpers that come with Handlebars. `log` is not among them: it would log what people write to it.
+const BUILT_IN: [&str; 15] =
+    ["if", "unless", "each", "with", "lookup", "eq", "ne", "gt", "gte", "lt", "lte", "and", "or", "not", "len"];
+const BLOCKS: [&str; 4] = ["if", "unless", "each", "with"];
+/// Writes a value as JSON, so that a leaf of one expression keeps its type.
+const TYPED: &str = "deskbell-typed";
+
+static REGISTRY: LazyLock<Handlebars<'static>> = LazyLock::new(|| {
+    let mut registry = Handlebars::new();
+    registry.register_escape_fn(no_escape);
+    registry.unregister_helper("log");
+    registry.unregister_helper("raw");
+    functions::register(&mut registry);
+    registry
+});
+
+/// The text of one leaf, compiled.
+#[derive(Clone, Debug)]
+pub struct Template {
+    compiled: Arc<Compiled>,
+    typed: bool,
+    /// The compiled texts of `jsonpath` calls.
+    queries: Arc<[(String, Arc<Query>)]>,
+}
+
+/// Why a template cannot be compiled.
+#[derive(Debug)]
+pub struct TemplateError {
+    pub message: String,
+    pub hint: Option<String>,
+}
+
+impl TemplateError {
+    fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None }
+    }
+}
+
+impl Template {
+    pub fn compile(text: &str) -> Result<Self, TemplateError> {
+        check_bounds(text)?;
+        let mut compiled = Compiled::compile(text).map_err(|error| syntax_error(&error))?;
+        let mut queries = Vec::new();
+        check_elements(&compiled.elements, &mut queries)?;
+        let typed = keep_type(&mut compiled);
+        Ok(Self { compiled: Arc::new(compiled), typed, queries: queries.into() })
+    }
+
+    /// Whether the text starts with something that is always the same.
+    pub fn has_literal_prefix(&self) -> bool {
+        matches!(self.compiled.elements.first(), Some(TemplateElement::RawString(text)) if !text.is_empty())
+    }
+
+    /// The rendered value; none if a single expression is missing, null or an empty text.
+    ///
+    /// # Errors
+    /// A helper that was given something it cannot work with.
+    pub fn render(&self, context: &Context) -> Result<Option<Value>, String> {
+        let mut render_context = RenderContext::new(None);
+        if !self.queries.is_empty() {
+            let helper = functions::JsonPath { queries: self.queries.clone() };
+            render_context.register_local_helper("jsonpath", Box::new(helper));
+        }
+        let mut output = StringOutput::new();
+        self.compiled
+            .render(&REGISTRY, context, &mut render_context, &mut output)
+            .map_err(|error| explain(error.reason()))?;
+        let text = output.into_string().map_err(|error| error.to_string())?;
+        if !self.typed {
+            return Ok(Some(Value::String(text)));
+        }
+        Ok(serde_json::from_str(&text).ok().filter(|value| !is_empty(value)))
+    }
+}
+
+/// Null and the empty text say nothing.
+fn is_empty(value: &Value) -> bool {
+    value.is_null() || value.as_str() == Some("")
+}
+
+fn check_bounds(text: &str) -> Result<(), TemplateError> {
+    if text.len() > MAX_BYTES {
+        return Err(TemplateError::new(format!(
+            "the template has {} bytes, and at most {MAX_BYTES} are taken",
+            text.len()
+        )));
+    }
+    let depth = |open: &str, close: &str| {
+        let mut depth = 0_usize;
+        let mut deepest = 0;
+        for at in 0..text.len() {
+            let rest = &text.as_bytes()[at..];
+            if rest.starts_with(open.as_bytes()) {
+                depth += 1;
+                deepest = deepest.max(depth);
+            } else if rest.starts_with(close.as_bytes()) {
+                depth = depth.saturating_sub(1);
+            }
+        }
+        deepest
+    };
+    if depth("(", ")").max(depth("{{#", "{{/")).max(depth("[", "]")) > MAX_NESTING {
+        return Err(TemplateError::new(format!("the template is nested more than {MAX_NESTING} deep")));
+    }
+    Ok(())
+}
+
+fn syntax_error(error: &handlebars::TemplateError) -> TemplateError {
+    let place = error.pos().map_or(String::new(), |(_, column)| format!(" at character {column}"));
+    let reason = error.reason().to_string();
+    let reason = reason.lines().next().unwrap_or_default();
+    TemplateError {
+        message: format!("not a Handlebars template{place}: {reason}"),
+        hint: Some("an expression is `{{data.first_name}}` or `{{upper data.first_name}}`".to_owned()),
+    }
+}
+
+fn explain(reason: &RenderErrorReason) -> String {
+    match reason {
+        RenderErrorReason::NestedError(error) => error.to_string(),
+        other => other.to_string(),
+    }
+}
+
+type Queries = Vec<(String, Arc<Query>)>;
+
+fn check_elements(elements: &[TemplateElement], queries: &mut Queries) -> Result<(), TemplateError> {
+    for element in elements {
+        match element {
+            TemplateElement::RawString(_) | TemplateElement::Comment(_) => {}
+            TemplateElement::Expression(call) | TemplateElement::HtmlExpression(call) => {
+                check_call(call, false, queries)?
+            }
+            TemplateElement::HelperBlock(call) => {
+                check_call(call, true, queries)?;
+                for inner in [&call.template, &call.inverse].into_iter().flatten() {
+                    check_elements(&inner.elements, queries)?;
+                }
+            }
+            _ => return Err(TemplateError::new("partials and decorators are not available here")),
+        }
+    }
+    Ok(())
+}
+
+fn check_call(call: &HelperTemplate, block: bool, queries: &mut Queries) -> Result<(), TemplateError> {
+    let name = call_name(call);
+    let is_call = block || !call.params.is_empty() || !call.hash.is_empty();
+    if block && !BLOCKS.contains(&name.as_str()) {
+        return Err(unknown_helper(&name, &BLOCKS, "block"));
+    }
+    let known: Vec<&str> = BUILT_IN.iter().copied().chain(functions::NAMES).collect();
+    if is_call && !known.contains(&name.as_str()) {
+        return Err(unknown_helper(&name, &known, "helper"));
+    }
+    functions::check_literals(&name, &call.params)?;
+    if name == "jsonpath" {
+        queries.push(functions::compile_query(&call.params)?);
+    }
+    for parameter in call.params.iter().chain(call.hash.values()) {
+        if let Parameter::Subexpression(inner) = parameter {
+            check_elements(std::slice::from_ref(&*inner.element), queries)?;
+        }
+    }
+    Ok(())
+}
+
+fn call_name(call: &HelperTemplate) -> String {
+    call.name.as_name().unwrap_or_default().to_owned()
+}
+
+fn unknown_helper(name: &str, known: &[&str], what: &str) -> TemplateError {
+    let near = crate::clerk::nearest(name, known.iter().copied());
+    TemplateError {
+        message: format!("there is no {what} `{name}`"),
+        hint: Some(match near {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("there are {}", crate::config::quoted(known)),
+        }),
+    }
+}
+
+/// Makes a template of exactly one expression write its value as JSON.
+fn keep_type(template: &mut Compiled) -> bool {
+    let call = match template.elements.as_slice() {
+        [TemplateElement::Expression(call) | TemplateElement::HtmlExpression(call)] => call.clone(),
+        _ => return false,
+    };
+    let is_helper = !call.params.is_empty() || functions::NAMES.contains(&call_name(&call).as_str());
+    let value = match is_helper {
+        true => Parameter::Subexpression(Subexpression::new(call.name.clone(), call.params.clone(), call.hash.clone())),
+        false => call.name.clone(),
+    };
+    let mut typed = call;
+    typed.name = Parameter::Name(TYPED.to_owned());
+    typed.params = vec![value];
+    typed.hash.clear();
+    template.elements = vec![TemplateElement::Expression(typed)];
+    true
+}
+
+/// A tree of templates, as in `payload`.
+#[derive(Clone, Debug)]
+pub enum Tree {
+    Literal(Value),
+    Leaf(Template),
+    List(Vec<Tree>),
+    Object(Vec<(String, Tree)>),
+}
+
+impl Tree {
+    pub fn compile(node: &Node, problems: &mut Problems) -> Option<Self> {
+        Some(match &node.kind {
+            Kind::Text(text) if text.contains("{{") => Tree::Leaf(compile_at(node, text, problems)?),
+            Kind::List(items) => Tree::List(items.iter().filter_map(|item| Tree::compile(item, problems)).collect()),
+            Kind::Object(entries) => Tree::Object(
+                entries
+                    .iter()
+                    .filter_map(|(key, value)| Some((key.name.clone(), Tree::compile(value, problems)?)))
+                    .collect(),
+            ),
+            _ => Tree::Literal(node.to_json(problems)?),
+        })
+    }
+
+    /// The rendered tree, without the leaves that have nothing to say.
+    ///
+    /// # Errors
+    /// As [`Template::render`].
+    pub fn render(&self, context: &Context) -> Result<Option<Value>, String> {
+        Ok(Some(match self {
+            Tree::Literal(value) => value.clone(),
+            Tree::Leaf(template) => return template.render(context),
+            Tree::List(items) => {
+                let mut list = Vec::with_capacity(items.len());
+                for item in items {
+                    list.extend(item.render(context)?);
+                }
+                Value::Array(list)
+            }
+            Tree::Object(entries) => {
+                let mut object = Map::new();
+                for (key, value) in entries {
+                    object.extend(value.render(context)?.map(|value| (key.clone(), value)));
+                }
+                Value::Object(object)
+            }
+        }))
+    }
+}
+
+/// Compiles the text of a node, or reports why not.
+pub fn compile_at(node: &Node, text: &str, problems: &mut Problems) -> Option<Template> {
+    match Template::compile(text) {
+        Ok(template) => Some(template),
+        Err(error) => {
+            problems.push(Problem::error("bad_template", node, error.message).maybe_hint(error.hint));
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn rendered(text: &str) -> Result<Option<Value>, String> {
+        let event = json!({
+            "type": "user.created",
+            "timestamp": 1_787_660_412_337_i64,
+            "data": {
+                "id": "user_1", "first_name": "Ada", "last_name": null, "username": "", "age": 36, "admin": false,
+                "quote": "say \"hi\" <b>&</b>",
+                "public_metadata": {"plan": "pro", "seats": [1, 2.5]},
+                "primary_email_address_id": "b",
+                "email_addresses": [{"id": "a", "email_address": "first@example.com"}, {"id": "b", "email_address": "main@example.com"}]
+            },
+            "vars": {"app": "Acme"}
+        });
+        Template::compile(text).map_err(|error| error.message)?.render(&Context::from(event))
+    }
+
+    fn check(text: &str, expected: Value) {
+        let expected = Some(expected).filter(|value| !value.is_null());
+        assert_eq!(rendered(text), Ok(expected), "{text}");
+    }
+
+    #[test]
+    fn a_single_expression_keeps_its_type() {
+        check("{{data.age}}", json!(36));
+        check("{{ data.admin }}", json!(false));
+        check("{{{data.public_metadata}}}", json!({"plan": "pro", "seats": [1, 2.5]}));
+        check("{{primary_email}}", json!("main@example.com"));
+        check("{{eq data.age 36}}", json!(true));
+        check("{{jsonpath \"$.data.email_addresses[0].id\"}}", json!("a"));
+        check("{{jsonpath \"$.data.email_addresses[*].id\"}}", json!(["a", "b"]));
+        check("{{data.email_addresses.1.id}}", json!("b"));
+    }
+
+    #[test]
+    fn a_single_expression_with_nothing_to_say_is_left_out() {
+        for text in [
+            "{{data.last_name}}",
+            "{{data.username}}",
+            "{{data.nothing.at.all}}",
+            "{{upper data.last_name}}",
+            "{{primary_phone}}",
+            "{{jsonpath \"$.data.nothing\"}}",
+            "{{date data.nothing}}",
+        ] {
+            check(text, Value::Null);
+        }
+    }
+
+    #[test]
+    fn longer_text_is_text_and_never_escaped() {
+        check("Hello {{data.first_name}} {{data.last_name}}!", json!("Hello Ada !"));
+        check("{{data.quote}} {{vars.app}}", json!("say \"hi\" <b>&</b> Acme"));
+        check("{{data.age}} years", json!("36 years"));
+        check("{{#if data.admin}}admin{{else}}{{upper data.first_name}}{{/if}}", json!("ADA"));
+        check(" {{data.age}}", json!(" 36"));
+    }
+
+    #[test]
+    fn helpers_do_what_they_say() {
+        check("{{full_name}}", json!("Ada"));
+        check("{{default data.username data.last_name \"friend\"}}", json!("friend"));
+        check("{{lower \"ABC\"}}", json!("abc"));
+        check("{{trim \"  x \"}}", json!("x"));
+        check("{{replace data.id \"_\" \"-\"}}", json!("user-1"));
+        check("{{date timestamp}}", json!("2026-08-25T12:20:12Z"));
+        check("{{date timestamp \"%-d %B %Y, %H:%M\" \"Europe/Berlin\"}}", json!("25 August 2026, 14:20"));
+        check("{{date 1787660412}}", json!("2026-08-25T12:20:12Z"));
+        check("{{json data.public_metadata}}", json!(r#"{"plan":"pro","seats":[1,2.5]}"#));
+        check("{{sha256 \"abc\"}}", json!("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"));
+        check("{{upper (default data.username \"x\")}}", json!("X"));
+        check("{{#each data.email_addresses}}{{this.id}}{{/each}}", json!("ab"));
+    }
+
+    #[test]
+    fn what_cannot_work_does_not_compile() {
+        for (text, message) in [
+            ("{{shout data.id}}", "there is no helper `shout`"),
+            ("{{upper (shout data.id)}}", "there is no helper `shout`"),
+            ("{{#shout}}x{{/shout}}", "there is no block `shout`"),
+            ("{{> header}}", "partials"),
+            ("{{log data.id}}", "there is no helper `log`"),
+            ("{{data.id", "not a Handlebars template"),
+            ("{{jsonpath \"$.a[\"}}", "JSONPath"),
+            ("{{jsonpath data.id}}", "in quotes"),
+            ("{{date timestamp \"%!\"}}", "date format"),
+            ("{{date timestamp \"%Y\" \"Mars/Olympus\"}}", "time zone"),
+        ] {
+            let error = Template::compile(text).expect_err(text);
+            assert!(error.message.contains(message), "{text}: {}", error.message);
+        }
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        let deep = format!("{{{{upper {}data.id{}}}}}", "(upper ".repeat(5000), ")".repeat(5000));
+        assert!(Template::compile(&deep).is_err());
+        let blocks = format!("{}{}", "{{#if a}}".repeat(5000), "{{/if}}".repeat(5000));
+        assert!(Template::compile(&blocks).is_err());
+    }
+}

@@ -1,0 +1,254 @@
+//! The file changed: compile and swap, or keep the last good rules and say why.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::novu::Account;
+use crate::observe::Metrics;
+use crate::outside::Outside;
+use crate::problem::{Problem, Severity};
+use crate::rules::{Compiled, Rules};
+use crate::units::{Millis, now};
+use crate::verify::Secret;
+
+/// The content is looked at this often, whatever the file system tells.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// A file that is still being written changes within this time.
+const SETTLED: Duration = Duration::from_millis(100);
+const MOST_SETTLING_ROUNDS: usize = 50;
+
+/// The file of rules, and how it is read.
+pub struct RulesFile {
+    pub path: PathBuf,
+    /// On a laptop: every source has these secrets and sends to this account.
+    pub local: Option<(Vec<Secret>, Account)>,
+    pub outside: Outside,
+}
+
+/// The content of the file and of the secret files that it names.
+type Fingerprint = [u8; 32];
+
+impl RulesFile {
+    pub fn read(&self) -> std::io::Result<Vec<u8>> {
+        std::fs::read(&self.path)
+    }
+
+    pub fn compile(&self, bytes: &[u8]) -> Compiled {
+        let compiled = Rules::compile(bytes, self.outside);
+        let rules = match (&self.local, compiled.rules) {
+            (Some((secrets, account)), Some(rules)) => Some(rules.local(secrets.clone(), account.clone())),
+            (_, rules) => rules,
+        };
+        Compiled { rules, ..compiled }
+    }
+}
+
+/// How the last look at the file ended.
+#[derive(Clone, Debug, Serialize)]
+pub struct LastReload {
+    pub result: Reloaded,
+    /// Milliseconds since 1970.
+    pub at: Millis,
+    /// The revision that was looked at, which does not run if it was rejected.
+    pub revision: Option<String>,
+    pub problems: Vec<Problem>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reloaded {
+    Applied,
+    Rejected,
+    Unchanged,
+}
+
+impl Reloaded {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reloaded::Applied => "applied",
+            Reloaded::Rejected => "rejected",
+            Reloaded::Unchanged => "unchanged",
+        }
+    }
+}
+
+/// Asks the watcher to look at once; the answer is how that ended.
+pub type ReloadRequest = oneshot::Sender<LastReload>;
+
+/// Keeps the rules that run the same as the file.
+pub struct Watcher {
+    pub file: RulesFile,
+    pub rules: watch::Sender<Arc<Rules>>,
+    pub metrics: Arc<Metrics>,
+    pub last: Arc<Mutex<LastReload>>,
+    /// The secret files of the rules that run.
+    pub secret_files: Vec<PathBuf>,
+    /// What was looked at last, and what runs.
+    pub seen: Fingerprint,
+    pub running: Fingerprint,
+}
+
+impl Watcher {
+    /// Watches until every sender of `requests` is gone.
+    pub async fn run(mut self, mut requests: mpsc::Receiver<ReloadRequest>) {
+        let (changed, mut changes) = mpsc::channel(1);
+        let _events = watch_files(&self.file.path, changed);
+        let mut tick = tokio::time::interval(LOOK_EVERY);
+        loop {
+            let request = tokio::select! {
+                _ = tick.tick() => None,
+                Some(()) = changes.recv() => None,
+                request = requests.recv() => match request {
+                    Some(request) => Some(request),
+                    None => return,
+                },
+            };
+            let last = self.look(request.is_some()).await;
+            if let Some(request) = request {
+                let _ = request.send(last);
+            }
+        }
+    }
+
+    /// Looks at the content; takes it if it is new and good.
+    async fn look(&mut self, at_once: bool) -> LastReload {
+        let mut content = self.file.read();
+        let mut seen = fingerprint(&content, &self.secret_files);
+        if seen == self.seen {
+            if at_once {
+                self.metrics.reload(Reloaded::Unchanged.as_str());
+            }
+            let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            return LastReload { result: Reloaded::Unchanged, ..last };
+        }
+        for _ in 0..if at_once { 0 } else { MOST_SETTLING_ROUNDS } {
+            tokio::time::sleep(SETTLED).await;
+            content = self.file.read();
+            let before = std::mem::replace(&mut seen, fingerprint(&content, &self.secret_files));
+            if before == seen {
+                break;
+            }
+        }
+        self.seen = seen;
+        let last = match content {
+            Ok(bytes) => self.take(&bytes),
+            Err(error) => self.unreadable(&error),
+        };
+        self.metrics.reload(last.result.as_str());
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = last.clone();
+        last
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> LastReload {
+        let compiled = self.file.compile(bytes);
+        let revision = compiled.revision.clone();
+        let problems = compiled.problems.clone();
+        let files: Vec<PathBuf> = compiled.files.keys().cloned().collect();
+        let result = match compiled.rules {
+            Some(_) if self.seen == self.running => {
+                self.metrics.rules(&revision, now());
+                Reloaded::Unchanged
+            }
+            Some(rules) => {
+                self.metrics.rules(&revision, now());
+                self.rules.send_replace(Arc::new(rules));
+                self.secret_files = files;
+                self.seen = fingerprint(&Ok(bytes.to_vec()), &self.secret_files);
+                self.running = self.seen;
+                tracing::info!(revision, "rules applied");
+                Reloaded::Applied
+            }
+            None => {
+                report_rejected(&revision, &problems);
+                Reloaded::Rejected
+            }
+        };
+        LastReload { result, at: now(), revision: Some(revision), problems }
+    }
+
+    fn unreadable(&self, error: &std::io::Error) -> LastReload {
+        tracing::error!(%error, "the rules cannot be read; the last good ones stay");
+        let problem = Problem {
+            severity: Severity::Error,
+            code: "unreadable",
+            line: 1,
+            column: 1,
+            path: String::new(),
+            message: format!("the file cannot be read: {error}"),
+            expected: None,
+            hint: None,
+        };
+        LastReload { result: Reloaded::Rejected, at: now(), revision: None, problems: vec![problem] }
+    }
+}
+
+fn report_rejected(revision: &str, problems: &[Problem]) {
+    tracing::error!(revision, "the changed rules have errors; the last good ones stay");
+    for problem in problems.iter().filter(|problem| problem.severity == Severity::Error) {
+        tracing::error!(line = problem.line, column = problem.column, path = problem.path, "{}", problem.message);
+    }
+}
+
+/// The content of the file and of the secret files, as one number.
+pub fn fingerprint(content: &std::io::Result<Vec<u8>>, secret_files: &[PathBuf]) -> Fingerprint {
+    let mut hash = Sha256::new();
+    let mut add = |content: Option<&[u8]>| match content {
+        Some(bytes) => {
+            hash.update((bytes.len() as u64 + 1).to_le_bytes());
+            hash.update(bytes);
+        }
+        None => hash.update(0_u64.to_le_bytes()),
+    };
+    add(content.as_deref().ok());
+    for path in secret_files {
+        add(std::fs::read(path).ok().as_deref());
+    }
+    hash.finalize().into()
+}
+
+/// File events only make it faster: without them, the content is looked at all the same.
+fn watch_files(path: &Path, changed: mpsc::Sender<()>) -> Option<RecommendedWatcher> {
+    let name = path.file_name()?.to_owned();
+    let real = path.canonicalize().ok();
+    let real_name = real.as_deref().and_then(Path::file_name).map(OsStr::to_owned);
+    let concerns = move |path: &PathBuf| {
+        let file = path.file_name();
+        // Kubernetes swaps a link named `..data` beside the file.
+        file == Some(&name)
+            || file == real_name.as_deref()
+            || file.is_some_and(|file| file.as_encoded_bytes().starts_with(b".."))
+    };
+    let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        if let Ok(event) = event {
+            let read_only = matches!(event.kind, EventKind::Access(_));
+            if !read_only && event.paths.iter().any(&concerns) {
+                // One that waits is enough.
+                let _ = changed.try_send(());
+            }
+        }
+    });
+    let directories = [Some(directory(path)), real.as_deref().map(directory)];
+    let watching = watcher.and_then(|mut watcher| {
+        for directory in directories.into_iter().flatten() {
+            watcher.watch(&directory, RecursiveMode::NonRecursive)?;
+        }
+        Ok(watcher)
+    });
+    watching
+        .inspect_err(|error| tracing::warn!(%error, "no file events; the rules are looked at every two seconds"))
+        .ok()
+}
+
+fn directory(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}

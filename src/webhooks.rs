@@ -1,0 +1,103 @@
+//! The address that faces the internet: webhooks, and nothing else.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hyper::body::Incoming;
+use hyper::header::{HeaderValue, RETRY_AFTER};
+use hyper::{Method, Request, StatusCode};
+use serde_json::json;
+use tokio::sync::watch;
+
+use crate::http::{self, Answer, BodyError};
+use crate::observe::Metrics;
+use crate::receive::{Receipt, Refusal, receive};
+use crate::rules::Rules;
+use crate::store::Store;
+use crate::units::now;
+use crate::verify::Received;
+
+/// When Svix may come back after a 503, in seconds.
+const RETRY_SECONDS: &str = "10";
+/// An answer must be there before Svix gives up after 15 s.
+const KEEP_TIME: Duration = Duration::from_secs(12);
+
+/// What it takes to answer a webhook.
+#[derive(Clone)]
+pub struct Webhooks {
+    pub rules: watch::Receiver<Arc<Rules>>,
+    pub store: Store,
+    pub metrics: Arc<Metrics>,
+}
+
+impl Webhooks {
+    pub async fn answer(self, request: Request<Incoming>) -> Answer {
+        let path = request.uri().path().to_owned();
+        let Some(source) = path.strip_prefix("/webhooks/") else {
+            return match (path.as_str(), request.method()) {
+                ("/healthz", &Method::GET) => http::answer(StatusCode::OK, "text/plain; charset=utf-8", "ok\n"),
+                ("/healthz", _) => http::method_not_allowed("GET"),
+                _ => http::refusal(StatusCode::NOT_FOUND, "not_found", "there is nothing at this address"),
+            };
+        };
+        // One revision decides the whole event.
+        let rules = self.rules.borrow().clone();
+        let Some((source, _)) = rules.source(source) else { return refuse(&Refusal::UnknownSource) };
+        match *request.method() {
+            Method::POST => self.take(&rules, source, request).await,
+            Method::GET => http::answer(
+                StatusCode::OK,
+                "text/plain; charset=utf-8",
+                "Deskbell can be reached here, and waits for webhooks to be sent with POST.\n",
+            ),
+            _ => http::method_not_allowed("GET, POST"),
+        }
+    }
+
+    async fn take(&self, rules: &Rules, source: &Arc<str>, request: Request<Incoming>) -> Answer {
+        let started = Instant::now();
+        let taken = self.receive(rules, source, request).await;
+        let result = match &taken {
+            Ok(receipt) => receipt.outcome.as_str(),
+            Err(refusal) => refusal.code(),
+        };
+        self.metrics.webhook(source, result, started.elapsed().as_secs_f64());
+        match taken {
+            Ok(receipt) => {
+                let Receipt { event_id, routes, revision, .. } = receipt;
+                tracing::info!(%source, event = event_id, outcome = result, ?routes, revision, "webhook");
+                http::json_answer(
+                    StatusCode::OK,
+                    &json!({"event": event_id, "outcome": result, "routes": routes, "revision": revision}),
+                )
+            }
+            Err(refusal) => {
+                tracing::warn!(%source, code = result, "webhook refused");
+                refuse(&refusal)
+            }
+        }
+    }
+
+    async fn receive(&self, rules: &Rules, source: &Arc<str>, request: Request<Incoming>) -> Result<Receipt, Refusal> {
+        let limit = rules.settings.body_limit;
+        let headers = request.headers().clone();
+        let body = http::read_body(request, limit).await.map_err(|error| match error {
+            BodyError::TooLarge => Refusal::TooLarge { limit },
+            BodyError::Timeout | BodyError::Lost => Refusal::Timeout,
+            BodyError::Busy => Refusal::Unavailable("too many webhooks are being read"),
+        })?;
+        let received = Received { source: source.to_string(), headers, body };
+        let kept = receive(rules, &self.store, &self.metrics, received, now());
+        // Kept or not is not known then, and a resend will find out.
+        tokio::time::timeout(KEEP_TIME, kept).await.unwrap_or(Err(Refusal::Unavailable("the store is too slow")))
+    }
+}
+
+fn refuse(refusal: &Refusal) -> Answer {
+    let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut answer = http::refusal(status, refusal.code(), &refusal.to_string());
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(RETRY_SECONDS));
+    }
+    answer
+}
