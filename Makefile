@@ -4,7 +4,7 @@
 
 # The gateway on this machine, with no accounts: nothing is sent, everything is shown.
 run:
-	cargo run --release -- dev
+	cargo run -- dev
 
 # Formatting, lints and every test.
 test:

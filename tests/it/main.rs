@@ -1,0 +1,14 @@
+//! Deskbell through its front door: real processes, real sockets, real files.
+
+mod harness;
+mod novu;
+
+mod admin;
+mod commands;
+mod crash;
+mod delivery;
+mod examples;
+mod reload;
+mod signatures;
+mod tidy;
+mod webhooks;

@@ -1,0 +1,163 @@
+//! A peer that plays Novu: it records what it gets, and can be told to misbehave.
+
+use std::collections::HashMap;
+use std::io::{BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::harness::{PATIENCE, read_headers};
+
+/// A request as it came.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub line: String,
+    pub headers: HashMap<String, String>,
+    pub body: Value,
+    pub at: Instant,
+    /// Whether Novu has let the workflow run.
+    pub processed: bool,
+}
+
+impl Request {
+    pub fn transaction_id(&self) -> &str {
+        self.body["transactionId"].as_str().expect("a transaction id")
+    }
+
+    pub fn workflow(&self) -> &str {
+        self.body["name"].as_str().expect("a workflow")
+    }
+}
+
+/// What is done with a request.
+#[derive(Clone, Debug)]
+pub enum Behaviour {
+    Process,
+    /// An answer that is not 201 `processed`: status, headers, body.
+    Answer(u16, &'static str, &'static str),
+    /// The connection is cut before anything is done.
+    Reset,
+    /// The workflow runs, and the answer is lost.
+    ProcessThenReset,
+    /// Nothing is ever answered.
+    Hang,
+    /// Processed after a while.
+    Slow(Duration),
+}
+
+type Plan = dyn Fn(&Request, usize) -> Behaviour + Send + Sync;
+
+/// A running peer.
+#[derive(Clone)]
+pub struct Novu {
+    pub address: SocketAddr,
+    seen: Arc<(Mutex<Vec<Request>>, Condvar)>,
+    plan: Arc<Mutex<Box<Plan>>>,
+}
+
+impl Novu {
+    /// One that processes everything.
+    pub fn start() -> Self {
+        Self::that(|_, _| Behaviour::Process)
+    }
+
+    /// One that does what the plan says, given a request and how many came before it.
+    pub fn that(plan: impl Fn(&Request, usize) -> Behaviour + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let novu = Self {
+            address: listener.local_addr().expect("an address"),
+            seen: Arc::default(),
+            plan: Arc::new(Mutex::new(Box::new(plan))),
+        };
+        let server = novu.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let server = server.clone();
+                std::thread::spawn(move || server.serve(stream));
+            }
+        });
+        novu
+    }
+
+    /// Changes what it does from now on.
+    pub fn now(&self, plan: impl Fn(&Request, usize) -> Behaviour + Send + Sync + 'static) {
+        *self.plan.lock().expect("the plan") = Box::new(plan);
+    }
+
+    pub fn requests(&self) -> Vec<Request> {
+        self.seen.0.lock().expect("the requests").clone()
+    }
+
+    /// Those that ran a workflow.
+    pub fn processed(&self) -> Vec<Request> {
+        self.requests().into_iter().filter(|request| request.processed).collect()
+    }
+
+    /// Waits for so many requests.
+    pub fn wait_for(&self, count: usize) -> Vec<Request> {
+        let (seen, changed) = &*self.seen;
+        let guard = seen.lock().expect("the requests");
+        let (guard, waited) =
+            changed.wait_timeout_while(guard, PATIENCE, |seen| seen.len() < count).expect("the requests");
+        assert!(!waited.timed_out(), "{} requests came, {count} were expected", guard.len());
+        guard.clone()
+    }
+
+    fn serve(&self, stream: TcpStream) {
+        let mut writer = stream.try_clone().expect("a stream");
+        let mut reader = BufReader::new(stream);
+        while let Some(request) = read_request(&mut reader) {
+            let behaviour = self.take(request.clone());
+            let processed = json!({"data": {
+                "acknowledged": true, "status": "processed", "transactionId": request.body["transactionId"],
+            }});
+            let answered = match behaviour {
+                Behaviour::Process => answer(&mut writer, 201, "", &processed.to_string()),
+                Behaviour::Answer(status, headers, body) => answer(&mut writer, status, headers, body),
+                Behaviour::Slow(pause) => {
+                    std::thread::sleep(pause);
+                    answer(&mut writer, 201, "", &processed.to_string())
+                }
+                Behaviour::Hang => {
+                    // Until the gateway gives up.
+                    let _ = reader.read(&mut [0]);
+                    return;
+                }
+                Behaviour::Reset | Behaviour::ProcessThenReset => return,
+            };
+            if answered.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn take(&self, mut request: Request) -> Behaviour {
+        let (seen, changed) = &*self.seen;
+        let mut seen = seen.lock().expect("the requests");
+        let behaviour = (self.plan.lock().expect("the plan"))(&request, seen.len());
+        request.processed = matches!(behaviour, Behaviour::Process | Behaviour::ProcessThenReset | Behaviour::Slow(_));
+        seen.push(request);
+        changed.notify_all();
+        behaviour
+    }
+}
+
+fn read_request(reader: &mut BufReader<TcpStream>) -> Option<Request> {
+    use std::io::BufRead;
+    let mut line = String::new();
+    if reader.read_line(&mut line).ok()? == 0 {
+        return None;
+    }
+    let headers = read_headers(reader);
+    let mut body = vec![0; headers.get("content-length")?.parse().ok()?];
+    reader.read_exact(&mut body).ok()?;
+    let body = serde_json::from_slice(&body).expect("a body in JSON");
+    Some(Request { line: line.trim_end().to_owned(), headers, body, at: Instant::now(), processed: false })
+}
+
+fn answer(writer: &mut TcpStream, status: u16, headers: &str, body: &str) -> std::io::Result<()> {
+    let head = format!("HTTP/1.1 {status} Novu\r\nContent-Type: application/json\r\n{headers}");
+    write!(writer, "{head}Content-Length: {}\r\n\r\n{body}", body.len())
+}
