@@ -7,7 +7,7 @@ use std::fmt;
 
 use granit_parser::{Event, Parser, Span};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::{Number, Value};
+use serde_json::{Map, Number, Value};
 use serde_saphyr::{Spanned, options::DuplicateKeyPolicy};
 
 use crate::clerk;
@@ -386,18 +386,29 @@ impl Node {
         None
     }
 
-    /// The value as JSON; nulls are reported.
-    pub fn to_json(&self, problems: &mut Problems) -> Option<Value> {
-        Some(match &self.kind {
+    /// The value as JSON, nulls and all: part of an event, where null is a value.
+    pub fn to_value(&self) -> Value {
+        match &self.kind {
+            Kind::Null | Kind::Reported => Value::Null,
             Kind::Bool(value) => Value::Bool(*value),
             Kind::Number(value) => Value::Number(value.clone()),
             Kind::Text(value) => Value::String(value.clone()),
-            Kind::List(items) => Value::Array(items.iter().filter_map(|item| item.to_json(problems)).collect()),
-            Kind::Object(entries) => Value::Object(
-                entries.iter().filter_map(|(key, node)| Some((key.name.clone(), node.to_json(problems)?))).collect(),
-            ),
-            Kind::Null | Kind::Reported => return self.wrong("a value", problems),
-        })
+            Kind::List(items) => items.iter().map(Node::to_value).collect(),
+            Kind::Object(entries) => entries.iter().map(|(key, node)| (key.name.clone(), node.to_value())).collect(),
+        }
+    }
+
+    /// The value as JSON; nulls are reported.
+    pub fn to_json(&self, problems: &mut Problems) -> Option<Value> {
+        match &self.kind {
+            Kind::Null | Kind::Reported => self.wrong("a value", problems),
+            Kind::List(items) => items.iter().map(|item| item.to_json(problems)).collect(),
+            Kind::Object(entries) => {
+                let entries = entries.iter().map(|(key, node)| Some((key.name.clone(), node.to_json(problems)?)));
+                entries.collect::<Option<Map<String, Value>>>().map(Value::Object)
+            }
+            _ => Some(self.to_value()),
+        }
     }
 }
 

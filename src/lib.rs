@@ -17,6 +17,7 @@ pub mod rules;
 pub mod server;
 pub mod settings;
 pub mod store;
+pub mod suite;
 pub mod template;
 pub mod units;
 pub mod verify;

@@ -377,7 +377,7 @@ fn report_nobody(route: &Node, matcher: &Matcher, problems: &mut Problems) -> Op
         return None;
     }
     let bills = named(Person::NotOnOrganizationBills);
-    if !bills.is_empty() {
+    if !bills.is_empty() && !matcher.filters_by("payer.user_id") {
         problems.push(
             Problem::error(
                 "no_subscriber",
@@ -385,7 +385,7 @@ fn report_nobody(route: &Node, matcher: &Matcher, problems: &mut Problems) -> Op
                 "a bill that an organization pays names no person, and its delivery would end dead",
             )
             .note()
-            .hint("filter for `$.data.payer.user_id != ''`, or write `subscriber` or `topic` out"),
+            .hint("filter for `length($.data.payer.user_id) > 0`, or write `subscriber` or `topic` out"),
         );
     }
     Some(())

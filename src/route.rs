@@ -114,6 +114,11 @@ impl Matcher {
         kind.is_some_and(|kind| self.events.iter().any(|pattern| pattern.matches(kind)))
     }
 
+    /// Whether a filter of the route looks at this.
+    pub fn filters_by(&self, path: &str) -> bool {
+        self.filters.iter().any(|filter| filter.text().contains(path))
+    }
+
     pub fn patterns(&self) -> &[Pattern] {
         &self.events
     }

@@ -1,7 +1,7 @@
 //! `routes.yaml` as run: every problem at once, or one immutable snapshot.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -15,6 +15,7 @@ use crate::problem::{Problem, Problems, Severity};
 use crate::render::{Delivery, Message, Scope};
 use crate::route::{Matcher, Unwanted};
 use crate::settings::{self, Settings};
+use crate::suite::{self, Report, Test};
 use crate::verify::{Event, LOCAL_SECRET, Secret};
 
 /// The name of the source that there is without `sources`.
@@ -58,12 +59,18 @@ pub struct Compiled {
     pub revision: String,
     /// None if there are errors.
     pub rules: Option<Rules>,
+    pub tests: Vec<Test>,
     pub problems: Vec<Problem>,
     /// The secret files that were read, and what was in them.
     pub files: BTreeMap<PathBuf, Option<Vec<u8>>>,
 }
 
 impl Compiled {
+    /// Runs the file's own tests, if there are rules to run. `folder` is where the file stands.
+    pub fn run_tests(&self, folder: &Path) -> Report {
+        self.rules.as_ref().map_or_else(Report::default, |rules| suite::run(rules, &self.tests, folder))
+    }
+
     pub fn count(&self, severity: Severity) -> usize {
         self.problems.iter().filter(|problem| problem.severity == severity).count()
     }
@@ -75,16 +82,18 @@ impl Rules {
         let revision = revision(bytes);
         let mut problems = Problems::default();
         let mut resolver = Resolver::new(outside);
-        let rules = match std::str::from_utf8(bytes) {
-            Ok(text) => config::parse(text, &mut problems)
-                .and_then(|file| compile_file(&file, revision.clone(), &mut resolver, &mut problems)),
+        let file = match std::str::from_utf8(bytes) {
+            Ok(text) => config::parse(text, &mut problems),
             Err(error) => {
                 problems.push(not_utf8(bytes, error.valid_up_to()));
                 None
             }
         };
+        let rules = file.as_ref().and_then(|file| compile_file(file, revision.clone(), &mut resolver, &mut problems));
+        let tests = file.as_ref().and_then(|file| file.find("tests"));
+        let tests = tests.map_or(Vec::new(), |tests| suite::compile(tests, &mut problems));
         let rules = rules.filter(|_| !problems.has_errors());
-        Compiled { revision, rules, problems: problems.into_sorted(), files: resolver.files }
+        Compiled { revision, rules, tests, problems: problems.into_sorted(), files: resolver.files }
     }
 
     /// The secrets of a source.

@@ -148,10 +148,11 @@ impl Watcher {
 
     fn take(&mut self, bytes: &[u8]) -> LastReload {
         let compiled = self.file.compile(bytes);
-        let revision = compiled.revision.clone();
-        let problems = compiled.problems.clone();
-        let files: Vec<PathBuf> = compiled.files.keys().cloned().collect();
-        let result = match compiled.rules {
+        let tests = compiled.run_tests(&folder_of(&self.file.path));
+        let Compiled { revision, rules, mut problems, files, .. } = compiled;
+        problems.extend(tests.problems);
+        let files: Vec<PathBuf> = files.into_keys().collect();
+        let result = match rules.filter(|_| tests.failed == 0) {
             Some(_) if self.seen == self.running => {
                 self.metrics.rules(&revision, now());
                 Reloaded::Unchanged
@@ -190,7 +191,7 @@ impl Watcher {
 }
 
 fn report_rejected(revision: &str, problems: &[Problem]) {
-    tracing::error!(revision, "the changed rules have errors; the last good ones stay");
+    tracing::error!(revision, "the changed rules have errors or fail their tests; the last good ones stay");
     for problem in problems.iter().filter(|problem| problem.severity == Severity::Error) {
         tracing::error!(line = problem.line, column = problem.column, path = problem.path, "{}", problem.message);
     }
@@ -234,10 +235,10 @@ fn watch_files(path: &Path, changed: mpsc::Sender<()>) -> Option<RecommendedWatc
             }
         }
     });
-    let directories = [Some(directory(path)), real.as_deref().map(directory)];
+    let folders = [Some(folder_of(path)), real.as_deref().map(folder_of)];
     let watching = watcher.and_then(|mut watcher| {
-        for directory in directories.into_iter().flatten() {
-            watcher.watch(&directory, RecursiveMode::NonRecursive)?;
+        for folder in folders.into_iter().flatten() {
+            watcher.watch(&folder, RecursiveMode::NonRecursive)?;
         }
         Ok(watcher)
     });
@@ -246,7 +247,8 @@ fn watch_files(path: &Path, changed: mpsc::Sender<()>) -> Option<RecommendedWatc
         .ok()
 }
 
-fn directory(path: &Path) -> PathBuf {
+/// The folder that a file stands in.
+pub fn folder_of(path: &Path) -> PathBuf {
     match path.parent() {
         Some(parent) if parent != Path::new("") => parent.to_owned(),
         _ => PathBuf::from("."),
