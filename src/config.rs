@@ -4,6 +4,7 @@
 
 mod scan;
 
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -12,7 +13,7 @@ use serde_saphyr::{Spanned, options::DuplicateKeyPolicy};
 
 use crate::clerk;
 use crate::problem::{Problem, Problems, Severity};
-use scan::{Places, report_tags_and_duplicates};
+use scan::{Place, report_tags_and_duplicates};
 
 /// The largest file that is read, in bytes. Ten thousand routes are about a quarter of it.
 pub const MAX_FILE_BYTES: usize = 8 * 1024 * 1024;
@@ -57,15 +58,32 @@ pub fn parse(text: &str, problems: &mut Problems) -> Option<Node> {
     match serde_saphyr::from_str_with_options::<Spanned<Raw>>(text, options()) {
         Ok(raw) => {
             let tagged = report_tags_and_duplicates(text, problems);
-            Some(raw.value.locate(&raw.referenced, String::new(), &tagged))
+            Some(locate(raw, String::new(), &tagged))
         }
         Err(error) => {
-            let (line, column) = error.location().map_or((1, 1), |place| (place.line() as u32, place.column() as u32));
-            let message = format!("not readable as YAML: {}", first_sentence(&error.without_snippet().to_string()));
-            problems.push(at(line.max(1), column.max(1), "bad_yaml", message));
+            problems.push(not_yaml(text, &error));
             None
         }
     }
+}
+
+fn not_yaml(text: &str, error: &serde_saphyr::Error) -> Problem {
+    let (line, column) = error.location().map_or((1, 1), |place| (place.line().max(1), place.column().max(1)));
+    let reason = error.without_snippet().to_string();
+    let reason = first_sentence(reason.strip_suffix(&format!(" at line {line}, column {column}")).unwrap_or(&reason));
+    let message = match reason.strip_prefix("budget breached: ") {
+        Some(breach) if breach.starts_with("Documents") => "more than one document is in the file".to_owned(),
+        Some(breach) => format!("the file is larger or deeper than is read: {breach}"),
+        None => format!("not readable as YAML: {reason}"),
+    };
+    let rest = text.lines().nth(line as usize - 1).unwrap_or_default().chars().skip(column as usize - 1);
+    let hint = match rest.take(1).collect::<String>().as_str() {
+        "{" => Some("a value that starts with a template needs quotes, as in `\"{{data.id}}\"`"),
+        "*" | "@" | "%" | "`" => Some("put the value in quotes"),
+        "\t" => Some("indent with spaces"),
+        _ => None,
+    };
+    at(line as u32, column as u32, "bad_yaml", message).maybe_hint(hint.map(str::to_owned))
 }
 
 fn options() -> serde_saphyr::Options {
@@ -101,36 +119,40 @@ enum Raw {
     Object(Vec<(Spanned<String>, Spanned<Raw>)>),
 }
 
-impl Raw {
-    fn locate(self, location: &serde_saphyr::Location, path: String, tagged: &Places) -> Node {
-        let (line, column) = (location.line() as u32, location.column() as u32);
-        let kind = match self {
-            _ if tagged.contains(&(line, column)) => Kind::Reported,
-            Raw::Null => Kind::Null,
-            Raw::Bool(value) => Kind::Bool(value),
-            Raw::Number(value) => Kind::Number(value),
-            Raw::Text(value) => Kind::Text(value),
-            Raw::List(items) => Kind::List(
-                items
-                    .into_iter()
-                    .enumerate()
-                    .map(|(index, item)| item.value.locate(&item.referenced, format!("{path}[{index}]"), tagged))
-                    .collect(),
-            ),
-            Raw::Object(entries) => Kind::Object(
-                entries
-                    .into_iter()
-                    .map(|(key, value)| {
-                        let below = if path.is_empty() { key.value.clone() } else { format!("{path}.{}", key.value) };
-                        let node = value.value.locate(&value.referenced, below, tagged);
-                        let (line, column) = (key.referenced.line() as u32, key.referenced.column() as u32);
-                        (Key { name: key.value, line, column }, node)
-                    })
-                    .collect(),
-            ),
-        };
-        Node { line, column, path, kind }
-    }
+fn locate(raw: Spanned<Raw>, path: String, tagged: &HashSet<Place>) -> Node {
+    let kind = match raw.value {
+        // What an alias stands for may be tagged too.
+        _ if tagged.contains(&place(&raw.defined)) => Kind::Reported,
+        Raw::Null => Kind::Null,
+        Raw::Bool(value) => Kind::Bool(value),
+        Raw::Number(value) => Kind::Number(value),
+        Raw::Text(value) => Kind::Text(value),
+        Raw::List(items) => {
+            let items = items.into_iter().enumerate();
+            Kind::List(items.map(|(index, item)| locate(item, format!("{path}[{index}]"), tagged)).collect())
+        }
+        Raw::Object(entries) => Kind::Object(
+            entries
+                .into_iter()
+                .map(|(key, value)| {
+                    let node = locate(value, below(&path, &key.value), tagged);
+                    let (line, column) = place(&key.referenced);
+                    (Key { name: key.value, line, column }, node)
+                })
+                .collect(),
+        ),
+    };
+    let (line, column) = place(&raw.referenced);
+    Node { line, column, path, kind }
+}
+
+fn place(location: &serde_saphyr::Location) -> Place {
+    (location.line() as u32, location.column() as u32)
+}
+
+/// The path of a member.
+fn below(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
 impl<'de> Deserialize<'de> for Raw {
@@ -201,17 +223,30 @@ impl<'de> Visitor<'de> for RawVisitor {
 #[derive(Clone, Copy)]
 pub struct Fields<'a> {
     pub node: &'a Node,
+    known: &'static [&'static str],
 }
 
 impl<'a> Fields<'a> {
     pub fn get(&self, name: &str) -> Option<&'a Node> {
         self.node.find(name)
     }
+
+    /// Whether a key is missing. One that stands there misspelt is not: it is reported as unknown.
+    pub fn lacks(&self, name: &str) -> bool {
+        let misspelt = || match &self.node.kind {
+            Kind::Object(entries) => entries
+                .iter()
+                .filter(|(key, _)| !self.known.contains(&key.name.as_str()))
+                .any(|(key, _)| clerk::nearest(&key.name, self.known.iter().copied()) == Some(name)),
+            _ => false,
+        };
+        self.get(name).is_none() && !misspelt()
+    }
 }
 
 impl Node {
     /// An object of known keys; an unknown one is reported with the nearest known one.
-    pub fn fields(&self, known: &[&str], problems: &mut Problems) -> Option<Fields<'_>> {
+    pub fn fields(&self, known: &'static [&'static str], problems: &mut Problems) -> Option<Fields<'_>> {
         let entries = self.entries(problems)?;
         for (key, node) in entries.iter().filter(|(key, _)| !known.contains(&key.name.as_str())) {
             let hint = clerk::nearest(&key.name, known.iter().copied()).map(|near| format!("did you mean `{near}`?"));
@@ -220,7 +255,7 @@ impl Node {
                 .maybe_hint(hint);
             problems.push(Problem { line: key.line, column: key.column, ..problem });
         }
-        Some(Fields { node: self })
+        Some(Fields { node: self, known })
     }
 
     /// An object of any keys.
@@ -335,7 +370,9 @@ impl Kind {
             Kind::Bool(false) => "`false`",
             Kind::Number(_) => "a number",
             Kind::Text(_) => "a text",
+            Kind::List(items) if items.is_empty() => "an empty list",
             Kind::List(_) => "a list",
+            Kind::Object(entries) if entries.is_empty() => "an empty object",
             Kind::Object(_) => "an object",
             Kind::Reported => "this",
         }
