@@ -151,8 +151,7 @@ impl Matcher {
 }
 
 fn required<'a>(fields: Fields<'a>, name: &str, problems: &mut Problems) -> Option<&'a Node> {
-    let found = fields.get(name);
-    if found.is_none() {
+    if fields.lacks(name) {
         problems.push(Problem::error("missing_key", fields.node, format!("the route has no `{name}`")).hint(
             match name {
                 "event" => "say which event it wants, such as `event: user.created`",
@@ -160,7 +159,7 @@ fn required<'a>(fields: Fields<'a>, name: &str, problems: &mut Problems) -> Opti
             },
         ));
     }
-    found
+    fields.get(name)
 }
 
 fn compile_events(node: &Node, problems: &mut Problems) -> Option<Vec<Pattern>> {
@@ -268,7 +267,7 @@ impl Workflow {
 
     fn compile_table(node: &Node, problems: &mut Problems) -> Option<Self> {
         let fields = node.fields(&["by", "cases", "default"], problems)?;
-        for name in ["by", "cases"].into_iter().filter(|name| fields.get(name).is_none()) {
+        for name in ["by", "cases"].into_iter().filter(|name| fields.lacks(name)) {
             problems.push(Problem::error("missing_key", node, format!("the workflow table has no `{name}`")));
         }
         let by = fields.get("by").and_then(|by| compile_query(by, problems));

@@ -241,15 +241,14 @@ pub fn is_plain_id(text: &str) -> bool {
 }
 
 fn compile_routes(file: Fields<'_>, sources: &[&str], problems: &mut Problems) -> Option<Vec<Route>> {
-    let Some(node) = file.get("routes") else {
+    if file.lacks("routes") {
         problems.push(
             Problem::error("missing_key", file.node, "the file has no `routes`")
                 .hint("a whole file is `routes: [{ event: user.created, workflow: welcome }]`"),
         );
-        return None;
-    };
+    }
     let mut names: HashMap<String, u32> = HashMap::new();
-    let items = node.list(problems)?;
+    let items = file.get("routes")?.list(problems)?;
     let routes: Vec<Option<Route>> =
         items.iter().map(|item| compile_route(item, sources, &mut names, problems)).collect();
     routes.into_iter().collect()

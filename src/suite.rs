@@ -58,6 +58,7 @@ fn compile_test(index: usize, node: &Node, problems: &mut Problems) -> Option<Te
     let event = match (fields.get("event"), fields.get("file")) {
         (Some(event), None) => Input::Given(compile_event(event, problems)?),
         (None, Some(file)) => Input::File(file.clone(), file.text(problems)?.to_owned()),
+        (None, None) if !(fields.lacks("event") && fields.lacks("file")) => return None,
         _ => {
             problems.push(
                 Problem::error("missing_key", node, "the test needs an `event` or a `file`")
@@ -66,14 +67,13 @@ fn compile_test(index: usize, node: &Node, problems: &mut Problems) -> Option<Te
             return None;
         }
     };
-    let Some(expect) = fields.get("expect") else {
+    if fields.lacks("expect") {
         problems.push(
             Problem::error("missing_key", node, "the test has no `expect`")
                 .hint("list what is sent, or write `expect: []` for nothing"),
         );
-        return None;
-    };
-    let expect = expect.list(problems)?;
+    }
+    let expect = fields.get("expect")?.list(problems)?;
     for item in expect {
         item.fields(&EXPECT_KEYS, problems);
     }

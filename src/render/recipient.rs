@@ -52,13 +52,12 @@ impl Recipient {
 
     fn compile_subscriber(node: &Node, problems: &mut Problems) -> Option<Self> {
         let fields = node.fields(&SUBSCRIBER_KEYS, problems)?;
-        if fields.get("subscriberId").is_none() {
+        if fields.lacks("subscriberId") {
             problems.push(
                 Problem::error("missing_key", node, "the subscriber has no `subscriberId`").hint(
                     "such as `subscriberId: \"{{data.user_id}}\"`, or leave `subscriber` out to have it filled in",
                 ),
             );
-            return None;
         }
         Tree::compile(node, problems).map(Recipient::Subscriber)
     }

@@ -53,13 +53,13 @@ fn compile_secrets(source: &Node, resolver: &mut Resolver, problems: &mut Proble
     if let Some(novu) = fields.get("novu") {
         novu.fields(&["api_url", "secret_key"], problems);
     }
-    let Some(secrets) = fields.get("signing_secrets") else {
+    if fields.lacks("signing_secrets") {
         problems.push(
             Problem::error("missing_key", source, "the source has no `signing_secrets`")
                 .hint("such as `signing_secrets: [\"${CLERK_WEBHOOK_SIGNING_SECRET}\"]`"),
         );
-        return None;
-    };
+    }
+    let secrets = fields.get("signing_secrets")?;
     let items = secrets.one_or_list();
     if items.is_empty() {
         return secrets.wrong("at least one signing secret", problems);
