@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::config::{Fields, Kind, Node};
 use crate::jsonpath::Query;
 use crate::problem::Problems;
-use crate::route::{self, Choice, Matcher, Unwanted};
+use crate::route::{self, Choice, Pattern, Unwanted};
 use crate::template::Tree;
 use crate::units::{Millis, parse_duration};
 use crate::verify::Event;
@@ -196,8 +196,8 @@ impl Message {
     }
 
     /// Reads everything in a route that shapes the request.
-    pub fn compile(fields: Fields<'_>, matcher: Option<&Matcher>, problems: &mut Problems) -> Option<Self> {
-        let to = Recipient::compile(fields, matcher, problems);
+    pub fn compile(fields: Fields<'_>, events: Option<&[Pattern]>, problems: &mut Problems) -> Option<Self> {
+        let to = Recipient::compile(fields, events, problems);
         let each = fields.get("each").map(|node| {
             let query = route::compile_query(node, problems)?;
             Some((query, node.text(problems)?.to_owned()))

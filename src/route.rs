@@ -114,27 +114,18 @@ impl Matcher {
         kind.is_some_and(|kind| self.events.iter().any(|pattern| pattern.matches(kind)))
     }
 
-    /// Whether a filter of the route looks at this.
-    pub fn filters_by(&self, path: &str) -> bool {
-        self.filters.iter().any(|filter| filter.text().contains(path))
-    }
-
     pub fn patterns(&self) -> &[Pattern] {
         &self.events
     }
 
-    /// The workflow id, where there is only one.
-    pub fn single_workflow(&self) -> Option<&str> {
-        match &self.workflow {
-            Workflow::One(Choice::Id(id)) => Some(id),
-            _ => None,
-        }
-    }
-
-    /// Reads `event`, `source`, `filter`, `workflow` and `enabled` of a route.
-    pub fn compile(fields: Fields<'_>, sources: &[&str], problems: &mut Problems) -> Option<Self> {
+    /// Reads `source`, `filter`, `workflow` and `enabled` of a route.
+    pub fn compile(
+        fields: Fields<'_>,
+        events: Option<Vec<Pattern>>,
+        sources: &[&str],
+        problems: &mut Problems,
+    ) -> Option<Self> {
         let enabled = fields.get("enabled").map(|node| node.boolean(problems));
-        let events = required(fields, "event", problems).and_then(|node| compile_events(node, problems));
         let sources = fields.get("source").map(|node| compile_sources(node, sources, problems));
         let filters: Vec<Option<Filter>> = fields.get("filter").map_or(Vec::new(), |node| {
             node.one_or_list().iter().map(|filter| compile_filter(filter, problems)).collect()
@@ -162,7 +153,9 @@ fn required<'a>(fields: Fields<'a>, name: &str, problems: &mut Problems) -> Opti
     fields.get(name)
 }
 
-fn compile_events(node: &Node, problems: &mut Problems) -> Option<Vec<Pattern>> {
+/// Reads `event` of a route.
+pub fn compile_events(fields: Fields<'_>, problems: &mut Problems) -> Option<Vec<Pattern>> {
+    let node = required(fields, "event", problems)?;
     let expected = "a Clerk event type such as `user.created`, a list of them, or a glob such as `organization.*`";
     if matches!(&node.kind, Kind::List(items) if items.is_empty()) {
         return node.wrong(expected, problems);

@@ -15,7 +15,7 @@ use crate::novu::Account;
 use crate::outside::{Outside, Resolver};
 use crate::problem::{Problem, Problems, Severity};
 use crate::render::{Delivery, Message, Scope};
-use crate::route::{Matcher, Unwanted};
+use crate::route::{self, Matcher, Unwanted};
 use crate::settings::Settings;
 use crate::suite::{self, Report, Test};
 use crate::verify::{Event, Secret};
@@ -266,9 +266,11 @@ fn compile_route(
     if let Some(action) = fields.get("action") {
         action.word(&["trigger"], &mut found);
     }
-    let matcher = Matcher::compile(fields, sources, &mut found);
-    let message = Message::compile(fields, matcher.as_ref(), &mut found);
-    let name = compile_name(fields, matcher.as_ref(), names, &mut found);
+    // Each on its own, so that a mistake in one hides none in another.
+    let events = route::compile_events(fields, &mut found);
+    let message = Message::compile(fields, events.as_deref(), &mut found);
+    let matcher = Matcher::compile(fields, events, sources, &mut found);
+    let name = compile_name(fields, matcher.is_some(), names, &mut found);
     for problem in found.into_sorted() {
         if problem.severity != Severity::Warning || !allowed.contains(&problem.code) {
             problems.push(problem);
@@ -284,11 +286,15 @@ fn compile_allow<'a>(fields: Fields<'a>, problems: &mut Problems) -> Vec<&'a str
 
 fn compile_name(
     fields: Fields<'_>,
-    matcher: Option<&Matcher>,
+    workflow_is_fine: bool,
     names: &mut HashMap<String, u32>,
     problems: &mut Problems,
 ) -> Option<Arc<str>> {
     let given = fields.get("name");
+    let workflow = fields.get("workflow").and_then(|workflow| match &workflow.kind {
+        Kind::Text(id) if is_plain_id(id) => Some(id.as_str()),
+        _ => None,
+    });
     let name = match given {
         Some(node) => match node.text(problems)? {
             name if name.trim().is_empty() || name.len() > 128 => {
@@ -296,20 +302,16 @@ fn compile_name(
             }
             name => name,
         },
-        None => matcher?.single_workflow().filter(|id| is_plain_id(id)).or_else(|| {
-            problems.push(
-                Problem::error(
-                    "missing_key",
-                    fields.node,
-                    "the route needs a `name`, because its workflow is not one plain id",
-                )
-                .hint("such as `name: auth-emails`"),
-            );
-            None
-        })?,
+        None if workflow.is_none() && workflow_is_fine && fields.lacks("name") => {
+            let message = "the route needs a `name`, because its workflow is not one plain id";
+            let problem = Problem::error("missing_key", fields.node, message);
+            problems.push(problem.hint("such as `name: auth-emails`"));
+            return None;
+        }
+        None => workflow?,
     };
     let node = given.unwrap_or(fields.node);
-    if let Some(first) = names.insert(name.to_owned(), node.line) {
+    if let Some(first) = names.get(name) {
         problems.push(Problem::error("duplicate_name", node, format!("two routes are named `{name}`")).hint(
             match given {
                 Some(_) => format!("the other is in line {first}"),
@@ -320,5 +322,6 @@ fn compile_name(
         ));
         return None;
     }
+    names.insert(name.to_owned(), node.line);
     Some(name.into())
 }

@@ -4,9 +4,9 @@ use serde_json::{Map, Value, json};
 
 use super::{Scope, Unsendable};
 use crate::clerk::{self, Person};
-use crate::config::{Fields, Node, quoted};
+use crate::config::{Fields, Kind, Node, quoted};
 use crate::problem::{Problem, Problems};
-use crate::route::Matcher;
+use crate::route::Pattern;
 use crate::template::{self, Template, Tree};
 
 /// Whom a route sends to.
@@ -24,7 +24,7 @@ const SUBSCRIBER_KEYS: [&str; 10] =
     ["subscriberId", "firstName", "lastName", "email", "phone", "avatar", "locale", "timezone", "data", "channels"];
 
 impl Recipient {
-    pub fn compile(fields: Fields<'_>, matcher: Option<&Matcher>, problems: &mut Problems) -> Option<Self> {
+    pub fn compile(fields: Fields<'_>, events: Option<&[Pattern]>, problems: &mut Problems) -> Option<Self> {
         match (fields.get("subscriber"), fields.get("topic")) {
             (Some(_), Some(topic)) => {
                 problems.push(
@@ -44,7 +44,9 @@ impl Recipient {
                 text => Some(Recipient::FixedTopic(text.to_owned())),
             },
             (None, None) => {
-                report_nobody(fields.node, matcher?, problems)?;
+                if fields.lacks("subscriber") && fields.lacks("topic") {
+                    report_nobody(fields, events?, problems)?;
+                }
                 Some(Recipient::FilledIn)
             }
         }
@@ -113,28 +115,34 @@ fn with_text_ids(subscriber: Value) -> Result<Value, Unsendable> {
 }
 
 /// Without `subscriber` and `topic`, the event has to name a person.
-fn report_nobody(route: &Node, matcher: &Matcher, problems: &mut Problems) -> Option<()> {
+fn report_nobody(route: Fields<'_>, events: &[Pattern], problems: &mut Problems) -> Option<()> {
     let named = |person: Person| -> Vec<&'static str> {
         clerk::event_types()
-            .filter(|kind| matcher.patterns().iter().any(|pattern| pattern.matches(kind)))
+            .filter(|kind| events.iter().any(|pattern| pattern.matches(kind)))
             .filter(|kind| clerk::names_a_person(kind) == person)
             .collect()
     };
     let nobody = named(Person::Never);
     if !nobody.is_empty() {
         problems.push(
-            Problem::error("no_subscriber", route, format!("nobody to send to: {} names no person", quoted(&nobody)))
-                .expected("a `subscriber` or a `topic`")
-                .hint("such as `topic: \"org-{{data.id}}\"`, or `subscriber: { subscriberId: … }`"),
+            Problem::error(
+                "no_subscriber",
+                route.node,
+                format!("nobody to send to: {} names no person", quoted(&nobody)),
+            )
+            .expected("a `subscriber` or a `topic`")
+            .hint("such as `topic: \"org-{{data.id}}\"`, or `subscriber: { subscriberId: … }`"),
         );
         return None;
     }
     let bills = named(Person::NotOnOrganizationBills);
-    if !bills.is_empty() && !matcher.filters_by("payer.user_id") {
+    let filters = route.get("filter").map_or(&[][..], Node::one_or_list);
+    let asks_for_payer = |filter: &Node| matches!(&filter.kind, Kind::Text(text) if text.contains("payer.user_id"));
+    if !bills.is_empty() && !filters.iter().any(asks_for_payer) {
         problems.push(
             Problem::error(
                 "no_subscriber",
-                route,
+                route.node,
                 "a bill that an organization pays names no person, and its delivery would end dead",
             )
             .note()
