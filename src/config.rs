@@ -78,6 +78,7 @@ fn not_yaml(text: &str, error: &serde_saphyr::Error) -> Problem {
     };
     let rest = text.lines().nth(line as usize - 1).unwrap_or_default().chars().skip(column as usize - 1);
     let hint = match rest.take(1).collect::<String>().as_str() {
+        _ if reason.starts_with("budget") => None,
         "{" => Some("a value that starts with a template needs quotes, as in `\"{{data.id}}\"`"),
         "*" | "@" | "%" | "`" => Some("put the value in quotes"),
         "\t" => Some("indent with spaces"),

@@ -127,15 +127,13 @@ impl Matcher {
     ) -> Option<Self> {
         let enabled = fields.get("enabled").map(|node| node.boolean(problems));
         let sources = fields.get("source").map(|node| compile_sources(node, sources, problems));
-        let filters: Vec<Option<Filter>> = fields.get("filter").map_or(Vec::new(), |node| {
-            node.one_or_list().iter().map(|filter| compile_filter(filter, problems)).collect()
-        });
+        let filters = fields.get("filter").map_or(Some(Vec::new()), |node| compile_filters(node, problems));
         let workflow = required(fields, "workflow", problems).and_then(|node| Workflow::compile(node, problems));
         Some(Self {
             enabled: enabled.unwrap_or(Some(true))?,
             events: events?,
             sources: sources.map_or(Some(None), |sources| sources.map(Some))?,
-            filters: filters.into_iter().collect::<Option<_>>()?,
+            filters: filters?,
             workflow: workflow?,
         })
     }
@@ -194,6 +192,11 @@ fn warn_of_unknown_type(node: &Node, text: &str, problems: &mut Problems) {
 }
 
 fn compile_sources(node: &Node, known: &[&str], problems: &mut Problems) -> Option<Vec<String>> {
+    if node.one_or_list().is_empty() {
+        return node.wrong("the name of a source, or a list of them", problems);
+    }
+    // None of them could be read: that is reported where they stand.
+    let known = (!known.is_empty()).then_some(known)?;
     let mut names = Vec::new();
     for item in node.one_or_list() {
         let name = item.text(problems)?;
@@ -211,9 +214,16 @@ fn compile_sources(node: &Node, known: &[&str], problems: &mut Problems) -> Opti
     Some(names)
 }
 
-fn compile_filter(node: &Node, problems: &mut Problems) -> Option<Filter> {
-    let text = node.text(problems)?;
-    report_syntax(node, text, Filter::compile(text), problems)
+fn compile_filters(node: &Node, problems: &mut Problems) -> Option<Vec<Filter>> {
+    if node.one_or_list().is_empty() {
+        return node.wrong("a JSONPath such as `$.data.slug == 'x'`, or a list of them", problems);
+    }
+    let mut compile = |node: &Node| {
+        let text = node.text(problems)?;
+        report_syntax(node, text, Filter::compile(text), problems)
+    };
+    let filters: Vec<Option<Filter>> = node.one_or_list().iter().map(&mut compile).collect();
+    filters.into_iter().collect()
 }
 
 /// Compiles a query, or reports why not.

@@ -20,11 +20,14 @@ pub fn compile(file: Fields<'_>, settings: &mut Settings, resolver: &mut Resolve
         novu.fields(&["api_url", "secret_key"], problems);
     }
     let entries = match file.get("sources") {
-        Some(node) => node.entries(problems).unwrap_or_default(),
+        Some(node) => match node.entries(problems) {
+            Some([]) => node.wrong("at least one source, such as `clerk`", problems).unwrap_or_default(),
+            entries => entries.unwrap_or_default(),
+        },
         None => &[],
     };
     let mut sources = Sources::new();
-    if file.get("sources").is_none() {
+    if file.lacks("sources") {
         let secret = resolver.resolve_default(file.node, "${CLERK_WEBHOOK_SIGNING_SECRET}", problems);
         let secrets = secret.and_then(|secret| read_secret(file.node, &secret, problems)).flatten();
         sources.insert(DEFAULT_SOURCE.into(), secrets.into_iter().collect());
