@@ -2,6 +2,7 @@
 
 mod harness;
 mod novu;
+mod shell;
 
 mod admin;
 mod commands;
