@@ -9,6 +9,7 @@ mod commands;
 mod crash;
 mod delivery;
 mod examples;
+mod problems;
 mod reload;
 mod signatures;
 mod tidy;
