@@ -2,21 +2,15 @@
 //!
 //! Derived structs stop at the first mistake; this tree lets every step report all of its own.
 
+mod read;
 mod scan;
 
-use std::collections::HashSet;
-use std::fmt;
-
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
-use serde_saphyr::{Spanned, options::DuplicateKeyPolicy};
 
 use crate::clerk;
-use crate::problem::{Problem, Problems, Severity};
-use scan::{Place, report_tags_and_duplicates};
-
-/// The largest file that is read, in bytes. Ten thousand routes are about a quarter of it.
-pub const MAX_FILE_BYTES: usize = 8 * 1024 * 1024;
+use crate::problem::{Problem, Problems};
+use crate::units::{Millis, parse_duration};
+pub use read::parse;
 
 /// A value of the file, and where it stands.
 #[derive(Clone, Debug)]
@@ -46,178 +40,6 @@ pub struct Key {
     pub name: String,
     pub line: u32,
     pub column: u32,
-}
-
-/// Reads the text of a file into a tree. Without a tree, the problems hold the reason.
-pub fn parse(text: &str, problems: &mut Problems) -> Option<Node> {
-    if text.len() > MAX_FILE_BYTES {
-        let message = format!("the file has {} bytes, too many to read", text.len());
-        problems.push(at(1, 1, "too_large", message).expected(format!("at most {MAX_FILE_BYTES} bytes")));
-        return None;
-    }
-    match serde_saphyr::from_str_with_options::<Spanned<Raw>>(text, options()) {
-        Ok(raw) => {
-            let tagged = report_tags_and_duplicates(text, problems);
-            Some(locate(raw, String::new(), &tagged))
-        }
-        Err(error) => {
-            problems.push(not_yaml(text, &error));
-            None
-        }
-    }
-}
-
-fn not_yaml(text: &str, error: &serde_saphyr::Error) -> Problem {
-    let (line, column) = error.location().map_or((1, 1), |place| (place.line().max(1), place.column().max(1)));
-    let reason = error.without_snippet().to_string();
-    let reason = first_sentence(reason.strip_suffix(&format!(" at line {line}, column {column}")).unwrap_or(&reason));
-    let message = match reason.strip_prefix("budget breached: ") {
-        Some(breach) if breach.starts_with("Documents") => "more than one document is in the file".to_owned(),
-        Some(breach) => format!("the file is larger or deeper than is read: {breach}"),
-        None => format!("not readable as YAML: {reason}"),
-    };
-    let rest = text.lines().nth(line as usize - 1).unwrap_or_default().chars().skip(column as usize - 1);
-    let hint = match rest.take(1).collect::<String>().as_str() {
-        _ if reason.starts_with("budget") => None,
-        "{" => Some("a value that starts with a template needs quotes, as in `\"{{data.id}}\"`"),
-        "*" | "@" | "%" | "`" => Some("put the value in quotes"),
-        "\t" => Some("indent with spaces"),
-        _ => None,
-    };
-    at(line as u32, column as u32, "bad_yaml", message).maybe_hint(hint.map(str::to_owned))
-}
-
-fn options() -> serde_saphyr::Options {
-    serde_saphyr::options! {
-        // Duplicates are all reported by `report_tags_and_duplicates`.
-        duplicate_keys: DuplicateKeyPolicy::FirstWins,
-        strict_booleans: true,
-        budget: serde_saphyr::budget! {
-            max_documents: 1,
-            max_nodes: 1_000_000,
-            max_events: 3_000_000,
-            max_depth: 64,
-        },
-        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 100_000 },
-    }
-}
-
-fn first_sentence(text: &str) -> &str {
-    text.lines().next().unwrap_or_default().trim_end_matches('.')
-}
-
-fn at(line: u32, column: u32, code: &'static str, message: String) -> Problem {
-    Problem { severity: Severity::Error, code, line, column, path: String::new(), message, expected: None, hint: None }
-}
-
-/// A value as the deserializer hands it over.
-enum Raw {
-    Null,
-    Bool(bool),
-    Number(Number),
-    Text(String),
-    List(Vec<Spanned<Raw>>),
-    Object(Vec<(Spanned<String>, Spanned<Raw>)>),
-}
-
-fn locate(raw: Spanned<Raw>, path: String, tagged: &HashSet<Place>) -> Node {
-    let kind = match raw.value {
-        // What an alias stands for may be tagged too.
-        _ if tagged.contains(&place(&raw.defined)) => Kind::Reported,
-        Raw::Null => Kind::Null,
-        Raw::Bool(value) => Kind::Bool(value),
-        Raw::Number(value) => Kind::Number(value),
-        Raw::Text(value) => Kind::Text(value),
-        Raw::List(items) => {
-            let items = items.into_iter().enumerate();
-            Kind::List(items.map(|(index, item)| locate(item, format!("{path}[{index}]"), tagged)).collect())
-        }
-        Raw::Object(entries) => Kind::Object(
-            entries
-                .into_iter()
-                .map(|(key, value)| {
-                    let node = locate(value, below(&path, &key.value), tagged);
-                    let (line, column) = place(&key.referenced);
-                    (Key { name: key.value, line, column }, node)
-                })
-                .collect(),
-        ),
-    };
-    let (line, column) = place(&raw.referenced);
-    Node { line, column, path, kind }
-}
-
-fn place(location: &serde_saphyr::Location) -> Place {
-    (location.line() as u32, location.column() as u32)
-}
-
-/// The path of a member.
-fn below(path: &str, key: &str) -> String {
-    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
-}
-
-impl<'de> Deserialize<'de> for Raw {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(RawVisitor)
-    }
-}
-
-struct RawVisitor;
-
-impl<'de> Visitor<'de> for RawVisitor {
-    type Value = Raw;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Raw, E> {
-        Ok(Raw::Null)
-    }
-
-    fn visit_none<E>(self) -> Result<Raw, E> {
-        Ok(Raw::Null)
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Raw, D::Error> {
-        Raw::deserialize(deserializer)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Raw, E> {
-        Ok(Raw::Bool(value))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Raw, E> {
-        Ok(Raw::Number(value.into()))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Raw, E> {
-        Ok(Raw::Number(value.into()))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Raw, E> {
-        Ok(Number::from_f64(value).map_or(Raw::Null, Raw::Number))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Raw, E> {
-        Ok(Raw::Text(value.to_owned()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Raw, A::Error> {
-        let mut list = Vec::new();
-        while let Some(item) = items.next_element()? {
-            list.push(item);
-        }
-        Ok(Raw::List(list))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Raw, A::Error> {
-        let mut object = Vec::new();
-        while let Some(entry) = entries.next_entry()? {
-            object.push(entry);
-        }
-        Ok(Raw::Object(object))
-    }
 }
 
 /// The known entries of an object.
@@ -302,6 +124,15 @@ impl Node {
             Kind::Bool(value) => Some(value),
             _ => self.wrong("`true` or `false`", problems),
         }
+    }
+
+    /// A duration such as `10m`.
+    pub fn duration(&self, problems: &mut Problems) -> Option<Millis> {
+        let millis = match &self.kind {
+            Kind::Text(text) => parse_duration(text).filter(|millis| *millis > 0),
+            _ => None,
+        };
+        millis.or_else(|| self.wrong("a duration such as `500ms`, `10s`, `5m`, `24h` or `7d`", problems))
     }
 
     /// A whole number from 1 to `most`.

@@ -14,7 +14,7 @@ use crate::jsonpath::Query;
 use crate::problem::Problems;
 use crate::route::{self, Choice, Pattern, Unwanted};
 use crate::template::Tree;
-use crate::units::{Millis, parse_duration};
+use crate::units::Millis;
 use crate::verify::Event;
 use recipient::Recipient;
 
@@ -211,7 +211,7 @@ impl Message {
             }
             parts.push(Tree::compile(node, problems).map(|tree| (key, tree)));
         }
-        let max_age = fields.get("max_age").map(|node| duration(node, problems));
+        let max_age = fields.get("max_age").map(|node| node.duration(problems));
         let priority = fields.get("priority").map(|node| {
             node.word(&["high", "normal", "low"], problems).map(|word| match word {
                 "high" => Priority::High,
@@ -251,14 +251,6 @@ fn shape_of(key: &str) -> &'static str {
         "actor" => "a subscriber id or a subscriber object",
         "tenant" => "a tenant's identifier or a tenant object",
         _ => "an object of keys and values",
-    }
-}
-
-/// A duration such as `10m`, or a report.
-pub fn duration(node: &Node, problems: &mut Problems) -> Option<Millis> {
-    match &node.kind {
-        Kind::Text(text) if parse_duration(text).is_some_and(|millis| millis > 0) => parse_duration(text),
-        _ => node.wrong("a duration such as `500ms`, `10s`, `5m`, `24h` or `7d`", problems),
     }
 }
 

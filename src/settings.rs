@@ -7,7 +7,6 @@ use crate::config::{Fields, Kind, Node};
 use crate::novu::{self, Account, DEFAULT_URL};
 use crate::outside::Resolver;
 use crate::problem::{Problem, Problems};
-use crate::render::duration;
 use crate::units::{Millis, parse_size};
 
 /// The settings of one revision.
@@ -57,7 +56,7 @@ impl Settings {
     pub fn compile(file: Fields<'_>, problems: &mut Problems) -> Self {
         let mut settings = Self::default();
         for key in ["retention", "remember"] {
-            file.get(key).and_then(|node| duration(node, problems));
+            file.get(key).and_then(|node| node.duration(problems));
         }
         if let Some(delivery) = file.get("delivery") {
             settings.read_delivery(delivery, problems);
@@ -79,7 +78,7 @@ impl Settings {
         if let Some(count) = fields.get("concurrency").and_then(|node| node.count(1_000, problems)) {
             self.concurrency = count as usize;
         }
-        if let Some(timeout) = fields.get("timeout").and_then(|node| duration(node, problems)) {
+        if let Some(timeout) = fields.get("timeout").and_then(|node| node.duration(problems)) {
             self.timeout = timeout;
         }
         self.rate = fields.get("rate").and_then(|node| rate(node, problems));
@@ -91,7 +90,7 @@ impl Settings {
             ("unknown", &mut self.retry.unknown),
             ("give_up_after", &mut self.retry.give_up_after),
         ] {
-            if let Some(millis) = retry.get(name).and_then(|node| duration(node, problems)) {
+            if let Some(millis) = retry.get(name).and_then(|node| node.duration(problems)) {
                 *value = millis;
             }
         }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use granit_parser::{Event, Parser, Span};
 
-use super::at;
+use super::read::{at, below};
 use crate::problem::{Problem, Problems};
 
 /// A line and a column.
@@ -96,6 +96,6 @@ impl Open {
 fn path(open: &[Open]) -> String {
     open.iter().fold(String::new(), |path, open| match open {
         Open::List { taken } => format!("{path}[{}]", taken.saturating_sub(1)),
-        Open::Object { key, .. } => super::below(&path, key),
+        Open::Object { key, .. } => below(&path, key),
     })
 }
