@@ -60,8 +60,7 @@ pub fn parse(text: &str, problems: &mut Problems) -> Option<Node> {
         }
         Err(error) => {
             let (line, column) = error.location().map_or((1, 1), |place| (place.line() as u32, place.column() as u32));
-            let message = format!("not readable as YAML: {}", first_sentence(&error.without_snippet().to_string()));
-            problems.push(at(line.max(1), column.max(1), "bad_yaml", message));
+            problems.push(at(line.max(1), column.max(1), "bad_yaml", unreadable(&error)));
             None
         }
     }
@@ -82,8 +81,16 @@ fn options() -> serde_saphyr::Options {
     }
 }
 
-fn first_sentence(text: &str) -> &str {
-    text.lines().next().unwrap_or_default().trim_end_matches('.')
+fn unreadable(error: &serde_saphyr::Error) -> String {
+    let error = error.without_snippet();
+    if let serde_saphyr::Error::Budget { .. } = error {
+        return "more than one document, or more in it than any file of rules needs".to_owned();
+    }
+    let text = error.to_string();
+    let text = text.lines().next().unwrap_or_default();
+    // The place is told once, with the problem.
+    let text = text.split_once(" at line ").map_or(text, |(message, _)| message);
+    format!("not readable as YAML: {}", text.trim_end_matches('.'))
 }
 
 fn at(line: u32, column: u32, code: &'static str, message: String) -> Problem {

@@ -157,16 +157,19 @@ pub fn plain_client() -> Result<Client, reqwest::Error> {
 
 fn classify_error(error: &reqwest::Error) -> Outcome {
     if error.is_connect() {
-        let mut source = std::error::Error::source(error);
-        while let Some(inner) = source {
-            if inner.is::<rustls::Error>() || inner.to_string().contains("certificate") {
-                return Outcome::Held(Reason::new("tls_failed"));
-            }
-            source = inner.source();
-        }
-        return Outcome::Unreachable(Reason::new("unreachable"));
+        return match is_tls(error) {
+            true => Outcome::Held(Reason::new("tls_failed")),
+            false => Outcome::Unreachable(Reason::new("unreachable")),
+        };
     }
     if error.is_timeout() { Outcome::Timeout } else { Outcome::ConnectionLost }
+}
+
+/// Whether it was TLS that failed, and not the network. It is wrapped in IO errors, which hide what
+/// they hold from `source`.
+fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    let held = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    error.is::<rustls::Error>() || held.is_some_and(|held| is_tls(held)) || error.source().is_some_and(is_tls)
 }
 
 /// What an answer of Novu's means (checked against its server's code, 2024–2026). Pure.

@@ -126,7 +126,7 @@ impl Test {
     fn run(&self, rules: &Rules, folder: &Path) -> Vec<Problem> {
         let json = match self.event(folder) {
             Ok(json) => json,
-            Err(problem) => return vec![problem],
+            Err(problem) => return vec![*problem],
         };
         let first = rules.source_names().next().map_or(DEFAULT_SOURCE, |name| name);
         let at = clerk::occurred_at(&json).unwrap_or_else(now);
@@ -145,11 +145,11 @@ impl Test {
         unmet
     }
 
-    fn event(&self, folder: &Path) -> Result<Value, Problem> {
+    fn event(&self, folder: &Path) -> Result<Value, Box<Problem>> {
         let (node, mut json) = match &self.event {
             Input::Given(json) => (&self.node, json.clone()),
             Input::File(node, path) => {
-                let unusable = |why: String| self.fails(node, format!("`{}` {why}", shortened(path)));
+                let unusable = |why: String| Box::new(self.fails(node, format!("`{}` {why}", shortened(path))));
                 let bytes =
                     std::fs::read(folder.join(path)).map_err(|error| unusable(format!("cannot be read: {error}")))?;
                 (node, serde_json::from_slice(&bytes).map_err(|error| unusable(format!("is not JSON: {error}")))?)
@@ -160,7 +160,7 @@ impl Test {
                 Some(value) => clerk::set(&mut json, path, value.clone()),
                 None => clerk::unset(&mut json, path),
             };
-            changed.map_err(|error| self.fails(node, format!("`{path}` cannot be changed: {error}")))?;
+            changed.map_err(|error| Box::new(self.fails(node, format!("`{path}` cannot be changed: {error}"))))?;
         }
         Ok(json)
     }

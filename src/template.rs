@@ -6,7 +6,8 @@ use std::sync::{Arc, LazyLock};
 
 use handlebars::template::{HelperTemplate, Parameter, Subexpression, TemplateElement};
 use handlebars::{
-    Context, Handlebars, RenderContext, RenderErrorReason, Renderable, StringOutput, Template as Compiled, no_escape,
+    Context, Handlebars, RenderContext, RenderErrorReason, Renderable, StringOutput, Template as Compiled,
+    TemplateErrorReason, no_escape,
 };
 use serde_json::{Map, Value};
 
@@ -128,10 +129,13 @@ fn check_bounds(text: &str) -> Result<(), TemplateError> {
 
 fn syntax_error(error: &handlebars::TemplateError) -> TemplateError {
     let place = error.pos().map_or(String::new(), |(_, column)| format!(" at character {column}"));
-    let reason = error.reason().to_string();
-    let reason = reason.lines().next().unwrap_or_default();
+    let reason = match error.reason() {
+        // It names rules of a grammar.
+        TemplateErrorReason::InvalidSyntax(_) => String::new(),
+        reason => format!(": {}", reason.to_string().lines().next().unwrap_or_default()),
+    };
     TemplateError {
-        message: format!("not a Handlebars template{place}: {reason}"),
+        message: format!("not a Handlebars template{place}{reason}"),
         hint: Some("an expression is `{{data.first_name}}` or `{{upper data.first_name}}`".to_owned()),
     }
 }

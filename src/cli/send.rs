@@ -48,7 +48,7 @@ impl Send {
             let client = novu::plain_client().map_err(|error| Failure::not_fine(error.to_string()))?;
             let mut pace =
                 tokio::time::interval(self.rate.map_or(Duration::from_nanos(1), |rate| Duration::from_secs(1) / rate));
-            let mut refused = false;
+            let (mut refused, mut other_secret) = (false, false);
             for number in 0..self.count {
                 if self.rate.is_some() {
                     pace.tick().await;
@@ -56,14 +56,25 @@ impl Send {
                 event["timestamp"] = Value::from(now());
                 self.changes.apply(&mut event)?;
                 let id = self.id.clone().unwrap_or_else(|| new_id(number));
-                refused |= !self.post(&client, &secret, &id, event.to_string()).await?;
+                let (taken, mistrusted) = self.post(&client, &secret, &id, event.to_string()).await?;
+                refused |= !taken;
+                other_secret |= mistrusted;
+            }
+            if other_secret {
+                eprintln!("  hint: the gateway has another secret; name it with `--secret`");
             }
             Ok(if refused { ExitCode::from(NOT_FINE) } else { ExitCode::SUCCESS })
         })
     }
 
-    /// Posts one webhook and prints the answer. Whether it was taken.
-    async fn post(&self, client: &reqwest::Client, secret: &Secret, id: &str, body: String) -> Result<bool, Failure> {
+    /// Posts one webhook and prints the answer. Whether it was taken, and whether the secret is another.
+    async fn post(
+        &self,
+        client: &reqwest::Client,
+        secret: &Secret,
+        id: &str,
+        body: String,
+    ) -> Result<(bool, bool), Failure> {
         let timestamp = (now() / 1000).to_string();
         let request = client
             .post(&self.to)
@@ -76,10 +87,7 @@ impl Send {
         let status = response.status();
         let answer = response.text().await.map_err(|error| self.unreachable(&error))?;
         print(&format!("{} {}\n", status.as_u16(), answer.trim()));
-        if answer.contains("invalid_signature") {
-            eprintln!("  hint: the gateway has another secret; name it with `--secret`");
-        }
-        Ok(status.is_success())
+        Ok((status.is_success(), answer.contains("invalid_signature")))
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Failure {
