@@ -60,7 +60,8 @@ pub fn parse(text: &str, problems: &mut Problems) -> Option<Node> {
         }
         Err(error) => {
             let (line, column) = error.location().map_or((1, 1), |place| (place.line() as u32, place.column() as u32));
-            problems.push(at(line.max(1), column.max(1), "bad_yaml", unreadable(&error)));
+            let problem = at(line.max(1), column.max(1), "bad_yaml", unreadable(&error));
+            problems.push(problem.maybe_hint(unquoted(text, line)));
             None
         }
     }
@@ -91,6 +92,16 @@ fn unreadable(error: &serde_saphyr::Error) -> String {
     // The place is told once, with the problem.
     let text = text.split_once(" at line ").map_or(text, |(message, _)| message);
     format!("not readable as YAML: {}", text.trim_end_matches('.'))
+}
+
+/// The likeliest reasons, by the line that could not be read.
+fn unquoted(text: &str, line: u32) -> Option<String> {
+    let value = text.lines().nth((line as usize).saturating_sub(1))?.split_once(':')?.1.trim();
+    match value {
+        value if value.starts_with("{{") => Some("put the template in quotes".to_owned()),
+        value if value.starts_with(['*', '&', '@', '`', '%', '!']) => Some("put the value in quotes".to_owned()),
+        _ => None,
+    }
 }
 
 fn at(line: u32, column: u32, code: &'static str, message: String) -> Problem {

@@ -49,6 +49,7 @@ pub enum Priority {
 pub enum Unsendable {
     NoSubscriberId,
     NoTopicKey,
+    NoWorkflow,
     TooManyItems(usize),
     /// A helper could not work with what it was given.
     Template(String),
@@ -60,6 +61,7 @@ impl Unsendable {
         match self {
             Unsendable::NoSubscriberId => "no_subscriber_id",
             Unsendable::NoTopicKey => "no_topic_key",
+            Unsendable::NoWorkflow => "no_workflow",
             Unsendable::TooManyItems(_) => "too_many_items",
             Unsendable::Template(_) => "template_failed",
         }
@@ -71,6 +73,7 @@ impl fmt::Display for Unsendable {
         match self {
             Unsendable::NoSubscriberId => formatter.write_str("the subscriber has no `subscriberId`"),
             Unsendable::NoTopicKey => formatter.write_str("the topic has no key"),
+            Unsendable::NoWorkflow => formatter.write_str("the workflow has no id"),
             Unsendable::TooManyItems(count) => {
                 write!(formatter, "`each` selects {count} items, and at most {MAX_EACH} are sent")
             }
@@ -190,7 +193,7 @@ impl Message {
         let name = match workflow {
             Choice::Id(id) => Value::String(id.to_string()),
             Choice::Template(template) => {
-                template.render(&scope.context).map_err(Unsendable::Template)?.unwrap_or_default()
+                template.render(&scope.context).map_err(Unsendable::Template)?.ok_or(Unsendable::NoWorkflow)?
             }
         };
         body.insert("name".to_owned(), name);
@@ -289,7 +292,9 @@ impl Recipient {
             }
             (Some(subscriber), None) => Self::compile_subscriber(subscriber, problems),
             (None, Some(topic)) => match topic.text(problems)? {
-                text if text.contains("{{") => template::compile_at(topic, text, problems).map(Recipient::Topic),
+                text if text.contains("{{") => {
+                    Some(Recipient::Topic(template::compile_at(topic, text, problems)?.whole()))
+                }
                 text if text.trim().is_empty() => topic.wrong("the key of a Novu topic", problems),
                 text => Some(Recipient::FixedTopic(text.to_owned())),
             },
@@ -310,7 +315,7 @@ impl Recipient {
             );
             return None;
         }
-        Tree::compile(node, problems).map(Recipient::Subscriber)
+        Some(Recipient::Subscriber(Tree::compile(node, problems)?.with_id("subscriberId")))
     }
 
     fn render(&self, scope: &Scope<'_>) -> Result<Value, Unsendable> {

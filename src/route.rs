@@ -226,7 +226,7 @@ fn compile_filter(node: &Node, problems: &mut Problems) -> Option<Filter> {
 
 /// Compiles a query, or reports why not.
 pub fn compile_query(node: &Node, problems: &mut Problems) -> Option<Query> {
-    let text = node.text(problems)?;
+    let text = node.text(problems)?.trim();
     report_syntax(node, text, Query::compile(text), problems)
 }
 
@@ -305,7 +305,7 @@ impl Choice {
             );
             return None;
         }
-        Some(Choice::Template(template))
+        Some(Choice::Template(template.whole()))
     }
 
     fn compile_id(node: &Node, problems: &mut Problems) -> Option<Self> {

@@ -135,11 +135,11 @@ pub fn compile_account(
     let url_node = find("api_url").unwrap_or(at);
     let url = match find("api_url") {
         Some(node) => resolver.resolve(node, problems)?,
-        None => resolver.resolve_default(at, &default_url(), problems)?,
+        None => resolver.resolve_default(at, "novu.api_url", &default_url(), problems)?,
     };
     let key = match find("secret_key") {
         Some(node) => resolver.resolve(node, problems)?,
-        None => resolver.resolve_default(at, "${NOVU_SECRET_KEY}", problems)?,
+        None => resolver.resolve_default(at, "novu.secret_key", "${NOVU_SECRET_KEY}", problems)?,
     };
     let url = if url.complete { url.text } else { DEFAULT_URL.to_owned() };
     match Account::new(&url, &key.text) {

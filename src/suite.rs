@@ -44,12 +44,12 @@ pub struct Report {
 }
 
 /// Reads `tests`.
-pub fn compile(node: &Node, problems: &mut Problems) -> Vec<Test> {
+pub fn compile(node: &Node, sources: &[&str], problems: &mut Problems) -> Vec<Test> {
     let items = node.list(problems).unwrap_or_default();
-    items.iter().enumerate().filter_map(|(index, item)| compile_test(index, item, problems)).collect()
+    items.iter().enumerate().filter_map(|(index, item)| compile_test(index, item, sources, problems)).collect()
 }
 
-fn compile_test(index: usize, node: &Node, problems: &mut Problems) -> Option<Test> {
+fn compile_test(index: usize, node: &Node, sources: &[&str], problems: &mut Problems) -> Option<Test> {
     let fields = node.fields(&TEST_KEYS, problems)?;
     let name = match fields.get("name") {
         Some(name) => name.text(problems)?.to_owned(),
@@ -78,7 +78,7 @@ fn compile_test(index: usize, node: &Node, problems: &mut Problems) -> Option<Te
         item.fields(&EXPECT_KEYS, problems);
     }
     let source = match fields.get("source") {
-        Some(source) => Some(source.text(problems)?.to_owned()),
+        Some(source) => Some(source.word(sources, problems)?.to_owned()),
         None => None,
     };
     let mut changes = Vec::new();

@@ -41,6 +41,8 @@ static REGISTRY: LazyLock<Handlebars<'static>> = LazyLock::new(|| {
 pub struct Template {
     compiled: Arc<Compiled>,
     typed: bool,
+    /// The expressions of a text that says nothing if one of them does, as an id.
+    parts: Arc<[Compiled]>,
     /// The compiled texts of `jsonpath` calls.
     queries: Arc<[(String, Arc<Query>)]>,
 }
@@ -65,7 +67,19 @@ impl Template {
         let mut queries = Vec::new();
         check_elements(&compiled.elements, &mut queries)?;
         let typed = keep_type(&mut compiled);
-        Ok(Self { compiled: Arc::new(compiled), typed, queries: queries.into() })
+        Ok(Self { compiled: Arc::new(compiled), typed, parts: Arc::new([]), queries: queries.into() })
+    }
+
+    /// The same template for an id: half of one would be somebody else's, so if one of its
+    /// expressions is missing, all of it is.
+    pub fn whole(self) -> Self {
+        let expressions = self.compiled.elements.iter().filter(|_| !self.typed);
+        let parts = expressions.filter_map(|element| {
+            let mut part = Compiled::default();
+            part.elements = vec![element.clone()];
+            keep_type(&mut part).then_some(part)
+        });
+        Self { parts: parts.collect(), ..self }
     }
 
     /// Whether the text starts with something that is always the same.
@@ -78,21 +92,31 @@ impl Template {
     /// # Errors
     /// A helper that was given something it cannot work with.
     pub fn render(&self, context: &Context) -> Result<Option<Value>, String> {
+        for part in self.parts.iter() {
+            if typed_value(&self.run(part, context)?).is_none() {
+                return Ok(None);
+            }
+        }
+        let text = self.run(&self.compiled, context)?;
+        Ok(if self.typed { typed_value(&text) } else { Some(Value::String(text)) })
+    }
+
+    fn run(&self, compiled: &Compiled, context: &Context) -> Result<String, String> {
         let mut render_context = RenderContext::new(None);
         if !self.queries.is_empty() {
             let helper = functions::JsonPath { queries: self.queries.clone() };
             render_context.register_local_helper("jsonpath", Box::new(helper));
         }
         let mut output = StringOutput::new();
-        self.compiled
+        compiled
             .render(&REGISTRY, context, &mut render_context, &mut output)
             .map_err(|error| explain(error.reason()))?;
-        let text = output.into_string().map_err(|error| error.to_string())?;
-        if !self.typed {
-            return Ok(Some(Value::String(text)));
-        }
-        Ok(serde_json::from_str(&text).ok().filter(|value| !is_empty(value)))
+        output.into_string().map_err(|error| error.to_string())
     }
+}
+
+fn typed_value(text: &str) -> Option<Value> {
+    serde_json::from_str(text).ok().filter(|value| !is_empty(value))
 }
 
 /// Null and the empty text say nothing.
@@ -248,6 +272,18 @@ impl Tree {
         })
     }
 
+    /// Makes a member of an object an id: see [`Template::whole`].
+    pub fn with_id(self, id: &str) -> Self {
+        let whole = |(key, tree)| match tree {
+            Tree::Leaf(template) if key == id => (key, Tree::Leaf(template.whole())),
+            tree => (key, tree),
+        };
+        match self {
+            Tree::Object(entries) => Tree::Object(entries.into_iter().map(whole).collect()),
+            tree => tree,
+        }
+    }
+
     /// The rendered tree, without the leaves that have nothing to say.
     ///
     /// # Errors
@@ -361,6 +397,20 @@ mod tests {
         check("{{sha256 \"abc\"}}", json!("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"));
         check("{{upper (default data.username \"x\")}}", json!("X"));
         check("{{#each data.email_addresses}}{{this.id}}{{/each}}", json!("ab"));
+    }
+
+    #[test]
+    fn half_an_id_is_none() {
+        let id = |text: &str| {
+            let event = json!({"data": {"id": "org_1", "slug": null}});
+            Template::compile(text).map(Template::whole).expect(text).render(&Context::from(event))
+        };
+        assert_eq!(id("org-{{data.id}}"), Ok(Some(json!("org-org_1"))));
+        assert_eq!(id("{{data.id}}-{{data.slug}}"), Ok(None));
+        assert_eq!(id("org-{{data.nothing}}"), Ok(None));
+        assert_eq!(id("email-{{replace data.slug \"_\" \"-\"}}"), Ok(None));
+        assert_eq!(id("{{data.slug}}"), Ok(None));
+        assert_eq!(id("org-{{#if data.slug}}x{{else}}y{{/if}}"), Ok(Some(json!("org-y"))));
     }
 
     #[test]

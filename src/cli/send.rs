@@ -48,7 +48,7 @@ impl Send {
             let client = novu::plain_client().map_err(|error| Failure::not_fine(error.to_string()))?;
             let mut pace =
                 tokio::time::interval(self.rate.map_or(Duration::from_nanos(1), |rate| Duration::from_secs(1) / rate));
-            let (mut refused, mut other_secret) = (false, false);
+            let (mut refused, mut other_secret, mut unrouted) = (false, false, false);
             for number in 0..self.count {
                 if self.rate.is_some() {
                     pace.tick().await;
@@ -56,9 +56,13 @@ impl Send {
                 event["timestamp"] = Value::from(now());
                 self.changes.apply(&mut event)?;
                 let id = self.id.clone().unwrap_or_else(|| new_id(number));
-                let (taken, mistrusted) = self.post(&client, &secret, &id, event.to_string()).await?;
-                refused |= !taken;
-                other_secret |= mistrusted;
+                let answer = self.post(&client, &secret, &id, event.to_string()).await?;
+                refused |= !answer.starts_with("200 ");
+                other_secret |= answer.contains("\"invalid_signature\"");
+                unrouted |= answer.contains("\"unrouted\"");
+            }
+            if unrouted {
+                eprintln!("  hint: `deskbell explain --sample {}` says why no route wants it", self.name);
             }
             if other_secret {
                 eprintln!("  hint: the gateway has another secret; name it with `--secret`");
@@ -67,14 +71,8 @@ impl Send {
         })
     }
 
-    /// Posts one webhook and prints the answer. Whether it was taken, and whether the secret is another.
-    async fn post(
-        &self,
-        client: &reqwest::Client,
-        secret: &Secret,
-        id: &str,
-        body: String,
-    ) -> Result<(bool, bool), Failure> {
+    /// Posts one webhook, and prints and returns the answer: its status and body.
+    async fn post(&self, client: &reqwest::Client, secret: &Secret, id: &str, body: String) -> Result<String, Failure> {
         let timestamp = (now() / 1000).to_string();
         let request = client
             .post(&self.to)
@@ -86,8 +84,9 @@ impl Send {
         let response = request.send().await.map_err(|error| self.unreachable(&error))?;
         let status = response.status();
         let answer = response.text().await.map_err(|error| self.unreachable(&error))?;
-        print(&format!("{} {}\n", status.as_u16(), answer.trim()));
-        Ok((status.is_success(), answer.contains("invalid_signature")))
+        let answer = format!("{} {}\n", status.as_u16(), answer.trim());
+        print(&answer);
+        Ok(answer)
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Failure {
