@@ -77,6 +77,9 @@ impl Deliverer {
             self.lanes.started(&lane.account, claims.claimed.len());
             if claims.claimed.len() < free {
                 next = next.min(claims.next_due.unwrap_or(next));
+            } else if free == lane.most {
+                // It was the rate that ended this, and it allows more before an attempt may end.
+                next = moment;
             }
             for claimed in claims.claimed {
                 let (deliverer, account, settings) = (self.clone(), lane.account.clone(), settings.clone());
