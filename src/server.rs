@@ -120,7 +120,6 @@ impl Gateway {
         let unknown = rules.settings.retry.unknown;
         let store = open_store(&options.store, unknown, options.shutdown_grace).await?;
         metrics.rules(&rules.revision, now());
-        rules.settings.accounts.keys().for_each(|source| metrics.held(source, false));
 
         let last =
             LastReload { result: Reloaded::Applied, at: now(), revision: Some(rules.revision.clone()), problems };
