@@ -173,6 +173,7 @@ impl Gateway {
         let (stop_delivery, delivery_stopped) = watch::channel(false);
         let (stop_admin, admin_stopped) = watch::channel(false);
         let draining = self.admin.draining.clone();
+        let store = self.admin.store.clone();
 
         let rules = self.webhooks.rules.clone();
         let settings = tokio::spawn(follow_settings(rules, self.settings_sender));
@@ -195,6 +196,7 @@ impl Gateway {
         for task in [Some(settings), Some(watcher), metrics].into_iter().flatten() {
             task.abort();
         }
+        store.close().await;
         tracing::info!("stopped");
     }
 }
