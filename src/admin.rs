@@ -69,7 +69,8 @@ impl Admin {
         }
         Some(match path {
             "/metrics" => {
-                let page = self.metrics.page(self.store.gauges(), now());
+                let held = self.lanes.held(&self.rules.borrow().settings);
+                let page = self.metrics.page(self.store.gauges(), &held, now());
                 http::answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", page)
             }
             "/healthz" => http::answer(StatusCode::OK, "text/plain; charset=utf-8", "ok\n"),

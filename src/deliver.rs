@@ -17,6 +17,7 @@ use crate::units::{Millis, now};
 pub use lanes::Lanes;
 
 /// How often a workflow that Novu does not know is tried: it may be new, and a replica behind.
+/// Attempts that never got as far as an answer do not count.
 const UNKNOWN_WORKFLOW_ATTEMPTS: u32 = 4;
 /// The pause when Novu asks to wait and does not say how long.
 const DEFAULT_THROTTLE: Millis = 1_000;
@@ -77,6 +78,9 @@ impl Deliverer {
             self.lanes.started(&lane.account, claims.claimed.len());
             if claims.claimed.len() < free {
                 next = next.min(claims.next_due.unwrap_or(next));
+            } else if free == lane.most {
+                // It was the rate that ended this, and it allows more before an attempt may end.
+                next = moment;
             }
             for claimed in claims.claimed {
                 let (deliverer, account, settings) = (self.clone(), lane.account.clone(), settings.clone());
@@ -115,22 +119,24 @@ impl Deliverer {
     async fn record(&self, claimed: &Claimed, step: Step, outcome: &str) {
         let moment = now();
         self.store.finish(claimed.id, step.clone(), moment).await;
-        let (event, route, attempt) = (&claimed.event_id, &claimed.route, claimed.attempts);
+        let Claimed { source, event_id: event, route, attempts: attempt, .. } = claimed;
         match &step {
             Step::Delivered => {
                 self.metrics.delivered(route, moment - claimed.accepted_at);
-                tracing::info!(event, %route, attempt, "delivered");
+                tracing::info!(%source, event, %route, attempt, "delivered");
             }
             Step::Dead { reason } => {
                 let outcome = if reason == GAVE_UP { GAVE_UP } else { outcome };
                 self.metrics.delivery(route, outcome);
-                tracing::warn!(event, %route, attempt, reason, "dead");
+                tracing::warn!(%source, event, %route, attempt, reason, "dead");
             }
             Step::Expired => {
                 self.metrics.delivery(route, outcome);
-                tracing::info!(event, %route, "expired");
+                tracing::info!(%source, event, %route, "expired");
             }
-            Step::Again { reason, pause, .. } => tracing::debug!(event, %route, attempt, reason, pause, "again"),
+            Step::Again { reason, pause, .. } => {
+                tracing::debug!(%source, event, %route, attempt, reason, pause, "again")
+            }
             Step::GivenBack { .. } => {}
         }
     }
@@ -144,7 +150,7 @@ fn next_step(outcome: &Outcome, claimed: &Claimed, retry: Retry, now: Millis) ->
     match outcome {
         Outcome::Delivered => Step::Delivered,
         Outcome::Refused(reason) | Outcome::Rejected(reason) => Step::Dead { reason: reason.to_string() },
-        Outcome::UnknownWorkflow if claimed.attempts >= UNKNOWN_WORKFLOW_ATTEMPTS => {
+        Outcome::UnknownWorkflow if claimed.definite_errors + 1 >= UNKNOWN_WORKFLOW_ATTEMPTS => {
             Step::Dead { reason: "workflow_not_found".to_owned() }
         }
         Outcome::UnknownWorkflow => again(claimed, retry, now, pause, true, "workflow_not_found"),
@@ -245,7 +251,12 @@ mod tests {
 
     #[test]
     fn an_unknown_workflow_is_tried_a_few_times() {
-        assert!(matches!(step(&Outcome::UnknownWorkflow, 3, 0), Step::Again { .. }));
-        assert_eq!(step(&Outcome::UnknownWorkflow, 4, 0), Step::Dead { reason: "workflow_not_found".to_owned() });
+        let step = |definite_errors| {
+            let mut claimed = Claimed::for_test(9, 0);
+            claimed.definite_errors = definite_errors;
+            next_step(&Outcome::UnknownWorkflow, &claimed, RETRY, 0)
+        };
+        assert!(matches!(step(2), Step::Again { definite: true, .. }));
+        assert_eq!(step(3), Step::Dead { reason: "workflow_not_found".to_owned() });
     }
 }

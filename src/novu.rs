@@ -1,7 +1,8 @@
 //! What we know of Novu: where it is, how it is asked, and what its answers mean.
 
-use std::fmt;
+use std::error::Error;
 use std::time::Duration;
+use std::{fmt, io};
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Method, Request, StatusCode, Url, redirect};
@@ -166,17 +167,18 @@ pub fn plain_client() -> Result<Client, reqwest::Error> {
 }
 
 fn classify_error(error: &reqwest::Error) -> Outcome {
-    if error.is_connect() {
-        let mut source = std::error::Error::source(error);
-        while let Some(inner) = source {
-            if inner.is::<rustls::Error>() || inner.to_string().contains("certificate") {
-                return Outcome::Held(Reason::new("tls_failed"));
-            }
-            source = inner.source();
-        }
-        return Outcome::Unreachable(Reason::new("unreachable"));
+    match error.is_connect() {
+        true if is_tls_failure(error) => Outcome::Held(Reason::new("tls_failed")),
+        true => Outcome::Unreachable(Reason::new("unreachable")),
+        false if error.is_timeout() => Outcome::Timeout,
+        false => Outcome::ConnectionLost,
     }
-    if error.is_timeout() { Outcome::Timeout } else { Outcome::ConnectionLost }
+}
+
+/// An I/O error may carry another error without naming it as its source.
+fn is_tls_failure(error: &(dyn Error + 'static)) -> bool {
+    let carried = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref).map(|inner| inner as &dyn Error);
+    error.is::<rustls::Error>() || carried.or(error.source()).is_some_and(is_tls_failure)
 }
 
 /// What an answer of Novu's means (checked against its server's code, 2024–2026). Pure.

@@ -1,6 +1,7 @@
 //! Every metric, named once. Labels are routes, sources and Clerk's known event types, nothing else.
 
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
@@ -37,6 +38,8 @@ pub struct Metrics {
     rules_info: IntGaugeVec,
     held: IntGaugeVec,
     throttled: prometheus::CounterVec,
+    /// One page is made at a time.
+    page: Mutex<()>,
 }
 
 impl Metrics {
@@ -117,6 +120,7 @@ impl Metrics {
                 &["source"],
             )?,
             throttled,
+            page: Mutex::new(()),
             registry,
         })
     }
@@ -126,7 +130,7 @@ impl Metrics {
         self.webhook_seconds.with_label_values(&[source]).observe(seconds);
     }
 
-    pub fn event(&self, source: &str, kind: Option<&str>, routes: &[std::sync::Arc<str>]) {
+    pub fn event(&self, source: &str, kind: Option<&str>, routes: &[Arc<str>]) {
         let kind = kind.filter(|kind| clerk::is_event_type(kind)).unwrap_or("other");
         self.events.with_label_values(&[source, kind]).inc();
         for route in routes {
@@ -163,16 +167,18 @@ impl Metrics {
         self.rules_info.with_label_values(&[revision]).set(1);
     }
 
-    pub fn held(&self, source: &str, held: bool) {
-        self.held.with_label_values(&[source]).set(i64::from(held));
-    }
-
     pub fn throttled(&self, source: &str, wait: Millis) {
         self.throttled.with_label_values(&[source]).inc_by(wait.max(0) as f64 / 1000.0);
     }
 
     /// The page for Prometheus.
-    pub fn page(&self, queue: &Gauges, now: Millis) -> Vec<u8> {
+    pub fn page(&self, queue: &Gauges, held: &[(Arc<str>, bool)], now: Millis) -> Vec<u8> {
+        let _alone = self.page.lock().unwrap_or_else(PoisonError::into_inner);
+        // A source may have gone, or have another key now.
+        self.held.reset();
+        for (source, held) in held {
+            self.held.with_label_values(&[&**source]).set(i64::from(*held));
+        }
         for (state, gauge) in
             [("new", &queue.new), ("retrying", &queue.retrying), ("sending", &queue.sending), ("dead", &queue.dead)]
         {

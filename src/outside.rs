@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use crate::config::Node;
-use crate::problem::{Problem, Problems};
+use crate::problem::{Problem, Problems, Severity};
 
 /// The most that is read of a secret file, in bytes.
 const MAX_SECRET_FILE: usize = 64 * 1024;
@@ -45,12 +45,20 @@ impl Resolver {
         self.resolve_text(node, text, problems)
     }
 
-    /// Resolves a default, which stands nowhere in the file: only an error is worth reporting.
-    pub fn resolve_default(&mut self, node: &Node, text: &str, problems: &mut Problems) -> Option<Resolved> {
-        match self.outside {
-            Outside::Needed => self.resolve_text(node, text, problems),
-            Outside::Optional => self.resolve_text(node, text, &mut Problems::default()),
+    /// Resolves the default of a key that is not in the file: only an error is worth reporting.
+    pub fn resolve_default(
+        &mut self,
+        node: &Node,
+        key: &str,
+        default: &str,
+        problems: &mut Problems,
+    ) -> Option<Resolved> {
+        let mut found = Problems::default();
+        let resolved = self.resolve_text(node, default, &mut found);
+        for problem in found.into_sorted().into_iter().filter(|problem| problem.severity == Severity::Error) {
+            problems.push(Problem { message: format!("{}, the default of `{key}`", problem.message), ..problem });
         }
+        resolved
     }
 
     fn resolve_text(&mut self, node: &Node, text: &str, problems: &mut Problems) -> Option<Resolved> {

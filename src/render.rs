@@ -51,6 +51,7 @@ pub enum Priority {
 pub enum Unsendable {
     NoSubscriberId,
     NoTopicKey,
+    NoWorkflow,
     TooManyItems(usize),
     /// A helper could not work with what it was given.
     Template(String),
@@ -62,6 +63,7 @@ impl Unsendable {
         match self {
             Unsendable::NoSubscriberId => "no_subscriber_id",
             Unsendable::NoTopicKey => "no_topic_key",
+            Unsendable::NoWorkflow => "no_workflow",
             Unsendable::TooManyItems(_) => "too_many_items",
             Unsendable::Template(_) => "template_failed",
         }
@@ -73,6 +75,7 @@ impl fmt::Display for Unsendable {
         match self {
             Unsendable::NoSubscriberId => formatter.write_str("the subscriber has no `subscriberId`"),
             Unsendable::NoTopicKey => formatter.write_str("the topic has no key"),
+            Unsendable::NoWorkflow => formatter.write_str("the workflow has no id"),
             Unsendable::TooManyItems(count) => {
                 write!(formatter, "`each` selects {count} items, and at most {MAX_EACH} are sent")
             }
@@ -183,7 +186,7 @@ impl Message {
         let name = match workflow {
             Choice::Id(id) => Value::String(id.to_string()),
             Choice::Template(template) => {
-                template.render(&scope.context).map_err(Unsendable::Template)?.unwrap_or_default()
+                template.render(&scope.context).map_err(Unsendable::Template)?.ok_or(Unsendable::NoWorkflow)?
             }
         };
         body.insert("name".to_owned(), name);

@@ -228,7 +228,7 @@ fn compile_filters(node: &Node, problems: &mut Problems) -> Option<Vec<Filter>> 
 
 /// Compiles a query, or reports why not.
 pub fn compile_query(node: &Node, problems: &mut Problems) -> Option<Query> {
-    let text = node.text(problems)?;
+    let text = node.text(problems)?.trim();
     report_syntax(node, text, Query::compile(text), problems)
 }
 
@@ -307,7 +307,7 @@ impl Choice {
             );
             return None;
         }
-        Some(Choice::Template(template))
+        Some(Choice::Template(template.whole()))
     }
 
     fn compile_id(node: &Node, problems: &mut Problems) -> Option<Self> {

@@ -30,6 +30,7 @@ pub struct Rules {
     /// The first 12 hex digits of the SHA-256 of the file's bytes.
     pub revision: String,
     pub settings: Arc<Settings>,
+    /// In the order of the file.
     sources: Sources,
     routes: Vec<Route>,
     /// For each known event type, the routes that may want it, in the order of the file.
@@ -92,28 +93,28 @@ impl Rules {
                 None
             }
         };
-        let rules = file.as_ref().and_then(|file| compile_file(file, revision.clone(), &mut resolver, &mut problems));
-        let tests = file.as_ref().and_then(|file| file.find("tests"));
-        let tests = tests.map_or(Vec::new(), |tests| suite::compile(tests, &mut problems));
+        let (rules, tests) = file
+            .map_or_else(Default::default, |file| compile_file(&file, revision.clone(), &mut resolver, &mut problems));
         let rules = rules.filter(|_| !problems.has_errors());
         Compiled { revision, rules, tests, problems: problems.into_sorted(), files: resolver.files }
     }
 
     /// The secrets of a source.
     pub fn source(&self, name: &str) -> Option<(&Arc<str>, &[Secret])> {
-        self.sources.get_key_value(name).map(|(name, secrets)| (name, secrets.as_slice()))
+        let source = self.sources.iter().find(|(known, _)| **known == *name);
+        source.map(|(name, secrets)| (name, secrets.as_slice()))
     }
 
     pub fn source_names(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.sources.keys()
+        self.sources.iter().map(|(name, _)| name)
     }
 
     /// The same rules for a laptop: every source signs with these secrets and sends to this account.
     pub fn local(self, secrets: Vec<Secret>, account: Account) -> Self {
         let account = Arc::new(account);
-        let accounts = self.sources.keys().map(|name| (name.clone(), account.clone())).collect();
+        let accounts = self.source_names().map(|name| (name.clone(), account.clone())).collect();
         let settings = Settings { accounts, ..(*self.settings).clone() };
-        let sources = self.sources.into_keys().map(|name| (name, secrets.clone())).collect();
+        let sources = self.sources.into_iter().map(|(name, _)| (name, secrets.clone())).collect();
         Self { settings: Arc::new(settings), sources, ..self }
     }
 
@@ -192,19 +193,27 @@ const ROUTE_KEYS: [&str; 19] = [
     "allow",
 ];
 
-fn compile_file(file: &Node, revision: String, resolver: &mut Resolver, problems: &mut Problems) -> Option<Rules> {
-    let fields = file.fields(&FILE_KEYS, problems)?;
+fn compile_file(
+    file: &Node,
+    revision: String,
+    resolver: &mut Resolver,
+    problems: &mut Problems,
+) -> (Option<Rules>, Vec<Test>) {
+    let Some(fields) = file.fields(&FILE_KEYS, problems) else { return (None, Vec::new()) };
     let mut settings = Settings::compile(fields, problems);
     let sources = sources::compile(fields, &mut settings, resolver, problems);
-    let vars = fields.get("vars").map(|node| {
-        node.entries(problems)?;
-        resolver.resolve_tree(node, problems)
+    let vars = match fields.get("vars") {
+        Some(node) => node.entries(problems).and_then(|_| resolver.resolve_tree(node, problems)),
+        None => Some(Value::Object(Map::new())),
+    };
+    let names: Vec<&str> = sources.iter().map(|(name, _)| &**name).collect();
+    let routes = compile_routes(fields, &names, problems);
+    let tests = fields.get("tests").map_or(Vec::new(), |tests| suite::compile(tests, &names, problems));
+    let rules = routes.zip(vars).map(|(routes, vars)| {
+        let (by_type, with_glob) = index(&routes);
+        Rules { revision, settings: Arc::new(settings), sources, routes, by_type, with_glob, vars }
     });
-    let names: Vec<&str> = sources.keys().map(|name| &**name).collect();
-    let routes = compile_routes(fields, &names, problems)?;
-    let vars = vars.unwrap_or_else(|| Some(Value::Object(Map::new())))?;
-    let (by_type, with_glob) = index(&routes);
-    Some(Rules { revision, settings: Arc::new(settings), sources, routes, by_type, with_glob, vars })
+    (rules, tests)
 }
 
 /// Every known type, and every type that is named, has its list; globs are matched only once.

@@ -126,7 +126,6 @@ impl Gateway {
         let unknown = rules.settings.retry.unknown;
         let store = open_store(&options.store, unknown, options.shutdown_grace).await?;
         metrics.rules(&rules.revision, now());
-        rules.settings.accounts.keys().for_each(|source| metrics.held(source, false));
 
         let last =
             LastReload { result: Reloaded::Applied, at: now(), revision: Some(rules.revision.clone()), problems };
@@ -180,6 +179,7 @@ impl Gateway {
         let (stop_delivery, delivery_stopped) = watch::channel(false);
         let (stop_admin, admin_stopped) = watch::channel(false);
         let draining = self.admin.draining.clone();
+        let store = self.admin.store.clone();
 
         let rules = self.webhooks.rules.clone();
         let settings = tokio::spawn(follow_settings(rules, self.settings_sender));
@@ -202,6 +202,7 @@ impl Gateway {
         for task in [Some(settings), Some(watcher), metrics].into_iter().flatten() {
             task.abort();
         }
+        store.close().await;
         tracing::info!("stopped");
     }
 }

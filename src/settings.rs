@@ -134,11 +134,11 @@ pub fn compile_account(
     let (url_node, key_node) = (find("api_url"), find("secret_key"));
     let url = match url_node {
         Some(node) => resolver.resolve(node, problems),
-        None => resolver.resolve_default(at, &default_url(), problems),
+        None => resolver.resolve_default(at, "novu.api_url", &default_url(), problems),
     };
     let key = match key_node {
         Some(node) => resolver.resolve(node, problems),
-        None => resolver.resolve_default(at, "${NOVU_SECRET_KEY}", problems),
+        None => resolver.resolve_default(at, "novu.secret_key", "${NOVU_SECRET_KEY}", problems),
     };
     let url = url.map(|url| if url.complete { url.text } else { DEFAULT_URL.to_owned() });
     if let Some(Err(expected)) = url.as_deref().map(novu::trigger_url) {

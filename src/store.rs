@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
 
@@ -21,6 +21,8 @@ use sqlite::Database;
 const GROUP: usize = 256;
 /// How often a store that could not be written is tried again.
 const PROBE: Duration = Duration::from_secs(1);
+/// What is erased may stand in the log of changes for this long. Emptying it costs milliseconds.
+const EMPTY_LOG_EVERY: Duration = Duration::from_secs(1);
 
 /// A handle to the store of this process. Cheap to clone.
 #[derive(Clone)]
@@ -151,6 +153,9 @@ enum Command {
         now: Millis,
         reply: oneshot::Sender<()>,
     },
+    Close {
+        reply: oneshot::Sender<()>,
+    },
 }
 
 /// Why a store cannot be opened.
@@ -209,6 +214,11 @@ impl Store {
         }
     }
 
+    /// Closes the file. Nothing is kept or claimed any more.
+    pub async fn close(&self) {
+        self.ask(|reply| Command::Close { reply }).await;
+    }
+
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
         let (reply, answer) = oneshot::channel();
         self.commands.send(command(reply)).ok()?;
@@ -242,11 +252,15 @@ impl Shared {
 
 /// The writer thread: one transaction for all that waits, replies only after it is on disk.
 fn write_groups(mut database: Database, commands: &mpsc::Receiver<Command>, shared: &Shared) {
+    // Whether the log still holds something that was erased, and when it was emptied.
+    let (mut erased, mut emptied_at) = (false, None::<Instant>);
     loop {
         let first = match commands.recv_timeout(PROBE) {
             Ok(command) => Some(command),
             Err(mpsc::RecvTimeoutError::Disconnected) => return,
-            Err(mpsc::RecvTimeoutError::Timeout) if shared.gauges.writable.load(Ordering::Relaxed) => continue,
+            Err(mpsc::RecvTimeoutError::Timeout) if shared.gauges.writable.load(Ordering::Relaxed) && !erased => {
+                continue;
+            }
             Err(mpsc::RecvTimeoutError::Timeout) => None,
         };
         let group: Vec<Command> = first.into_iter().chain(commands.try_iter().take(GROUP - 1)).collect();
@@ -257,12 +271,24 @@ fn write_groups(mut database: Database, commands: &mpsc::Receiver<Command>, shar
         match written {
             Ok(done) => {
                 shared.apply(done.change, done.oldest);
+                erased |= done.erased;
+                if done.closing {
+                    drop(database);
+                    return done.replies.into_iter().for_each(|reply| reply());
+                }
                 done.replies.into_iter().for_each(|reply| reply());
                 if done.due {
                     shared.wake.notify_one();
                 }
             }
             Err(error) => tracing::error!(%error, "the store cannot be written"),
+        }
+        if erased && emptied_at.is_none_or(|at| at.elapsed() >= EMPTY_LOG_EVERY) {
+            match database.empty_log() {
+                Ok(emptied) => erased = !emptied,
+                Err(error) => tracing::error!(%error, "what was erased still stands in the log of the store"),
+            }
+            emptied_at = Some(Instant::now());
         }
     }
 }
@@ -275,6 +301,10 @@ struct Done {
     replies: Vec<Box<dyn FnOnce()>>,
     /// Something may be due now.
     due: bool,
+    /// Something was erased.
+    erased: bool,
+    /// Nothing is to follow.
+    closing: bool,
 }
 
 fn path_of(url: &str) -> Result<PathBuf, OpenError> {

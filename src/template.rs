@@ -1,6 +1,7 @@
 //! Handlebars as `routes.yaml` uses it: one template per leaf, compiled when the file is read.
 
 mod functions;
+mod tree;
 
 use std::sync::{Arc, LazyLock};
 
@@ -9,11 +10,10 @@ use handlebars::{
     Context, Handlebars, RenderContext, RenderErrorReason, Renderable, StringOutput, Template as Compiled,
     TemplateErrorReason, no_escape,
 };
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::config::{Kind, Node};
 use crate::jsonpath::Query;
-use crate::problem::{Problem, Problems};
+pub use tree::{Tree, compile_at};
 
 /// The longest template text, in bytes, and the deepest nesting inside it. Far above what a
 /// notification needs, and low enough that neither compiling nor rendering gets out of hand.
@@ -41,6 +41,8 @@ static REGISTRY: LazyLock<Handlebars<'static>> = LazyLock::new(|| {
 pub struct Template {
     compiled: Arc<Compiled>,
     typed: bool,
+    /// The expressions of a text that says nothing if one of them does, as an id.
+    parts: Arc<[Compiled]>,
     /// The compiled texts of `jsonpath` calls.
     queries: Arc<[(String, Arc<Query>)]>,
 }
@@ -65,7 +67,19 @@ impl Template {
         let mut queries = Vec::new();
         check_elements(&compiled.elements, &mut queries)?;
         let typed = keep_type(&mut compiled);
-        Ok(Self { compiled: Arc::new(compiled), typed, queries: queries.into() })
+        Ok(Self { compiled: Arc::new(compiled), typed, parts: Arc::new([]), queries: queries.into() })
+    }
+
+    /// The same template for an id: half of one would be somebody else's, so if one of its
+    /// expressions is missing, all of it is.
+    pub fn whole(self) -> Self {
+        let expressions = self.compiled.elements.iter().filter(|_| !self.typed);
+        let parts = expressions.filter_map(|element| {
+            let mut part = Compiled::default();
+            part.elements = vec![element.clone()];
+            keep_type(&mut part).then_some(part)
+        });
+        Self { parts: parts.collect(), ..self }
     }
 
     /// Whether the text starts with something that is always the same.
@@ -78,21 +92,31 @@ impl Template {
     /// # Errors
     /// A helper that was given something it cannot work with.
     pub fn render(&self, context: &Context) -> Result<Option<Value>, String> {
+        for part in self.parts.iter() {
+            if typed_value(&self.run(part, context)?).is_none() {
+                return Ok(None);
+            }
+        }
+        let text = self.run(&self.compiled, context)?;
+        Ok(if self.typed { typed_value(&text) } else { Some(Value::String(text)) })
+    }
+
+    fn run(&self, compiled: &Compiled, context: &Context) -> Result<String, String> {
         let mut render_context = RenderContext::new(None);
         if !self.queries.is_empty() {
             let helper = functions::JsonPath { queries: self.queries.clone() };
             render_context.register_local_helper("jsonpath", Box::new(helper));
         }
         let mut output = StringOutput::new();
-        self.compiled
+        compiled
             .render(&REGISTRY, context, &mut render_context, &mut output)
             .map_err(|error| explain(error.reason()))?;
-        let text = output.into_string().map_err(|error| error.to_string())?;
-        if !self.typed {
-            return Ok(Some(Value::String(text)));
-        }
-        Ok(serde_json::from_str(&text).ok().filter(|value| !is_empty(value)))
+        output.into_string().map_err(|error| error.to_string())
     }
+}
+
+fn typed_value(text: &str) -> Option<Value> {
+    serde_json::from_str(text).ok().filter(|value| !is_empty(value))
 }
 
 /// Null and the empty text say nothing.
@@ -129,8 +153,8 @@ fn check_bounds(text: &str) -> Result<(), TemplateError> {
 
 fn syntax_error(error: &handlebars::TemplateError) -> TemplateError {
     let place = error.pos().map_or(String::new(), |(_, column)| format!(" at character {column}"));
-    // What a syntax error goes on to say are names inside the grammar.
     let reason = match error.reason() {
+        // It names rules of a grammar.
         TemplateErrorReason::InvalidSyntax(_) => String::new(),
         reason => format!(": {}", reason.to_string().lines().next().unwrap_or_default()),
     };
@@ -227,67 +251,6 @@ fn keep_type(template: &mut Compiled) -> bool {
     true
 }
 
-/// A tree of templates, as in `payload`.
-#[derive(Clone, Debug)]
-pub enum Tree {
-    Literal(Value),
-    Leaf(Template),
-    List(Vec<Tree>),
-    Object(Vec<(String, Tree)>),
-}
-
-impl Tree {
-    pub fn compile(node: &Node, problems: &mut Problems) -> Option<Self> {
-        Some(match &node.kind {
-            Kind::Text(text) if text.contains("{{") => Tree::Leaf(compile_at(node, text, problems)?),
-            Kind::List(items) => Tree::List(items.iter().filter_map(|item| Tree::compile(item, problems)).collect()),
-            Kind::Object(entries) => Tree::Object(
-                entries
-                    .iter()
-                    .filter_map(|(key, value)| Some((key.name.clone(), Tree::compile(value, problems)?)))
-                    .collect(),
-            ),
-            _ => Tree::Literal(node.to_json(problems)?),
-        })
-    }
-
-    /// The rendered tree, without the leaves that have nothing to say.
-    ///
-    /// # Errors
-    /// As [`Template::render`].
-    pub fn render(&self, context: &Context) -> Result<Option<Value>, String> {
-        Ok(Some(match self {
-            Tree::Literal(value) => value.clone(),
-            Tree::Leaf(template) => return template.render(context),
-            Tree::List(items) => {
-                let mut list = Vec::with_capacity(items.len());
-                for item in items {
-                    list.extend(item.render(context)?);
-                }
-                Value::Array(list)
-            }
-            Tree::Object(entries) => {
-                let mut object = Map::new();
-                for (key, value) in entries {
-                    object.extend(value.render(context)?.map(|value| (key.clone(), value)));
-                }
-                Value::Object(object)
-            }
-        }))
-    }
-}
-
-/// Compiles the text of a node, or reports why not.
-pub fn compile_at(node: &Node, text: &str, problems: &mut Problems) -> Option<Template> {
-    match Template::compile(text) {
-        Ok(template) => Some(template),
-        Err(error) => {
-            problems.push(Problem::error("bad_template", node, error.message).maybe_hint(error.hint));
-            None
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -364,6 +327,20 @@ mod tests {
         check("{{sha256 \"abc\"}}", json!("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"));
         check("{{upper (default data.username \"x\")}}", json!("X"));
         check("{{#each data.email_addresses}}{{this.id}}{{/each}}", json!("ab"));
+    }
+
+    #[test]
+    fn half_an_id_is_none() {
+        let id = |text: &str| {
+            let event = json!({"data": {"id": "org_1", "slug": null}});
+            Template::compile(text).map(Template::whole).expect(text).render(&Context::from(event))
+        };
+        assert_eq!(id("org-{{data.id}}"), Ok(Some(json!("org-org_1"))));
+        assert_eq!(id("{{data.id}}-{{data.slug}}"), Ok(None));
+        assert_eq!(id("org-{{data.nothing}}"), Ok(None));
+        assert_eq!(id("email-{{replace data.slug \"_\" \"-\"}}"), Ok(None));
+        assert_eq!(id("{{data.slug}}"), Ok(None));
+        assert_eq!(id("org-{{#if data.slug}}x{{else}}y{{/if}}"), Ok(Some(json!("org-y"))));
     }
 
     #[test]

@@ -121,11 +121,12 @@ impl Watcher {
     async fn look(&mut self, at_once: bool) -> LastReload {
         let mut content = self.file.read();
         let mut seen = fingerprint(&content, &self.secret_files);
-        if seen == self.seen {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // Who asks about a file that was rejected is told again what is wrong with it.
+        if seen == self.seen && !(at_once && last.result == Reloaded::Rejected) {
             if at_once {
                 self.metrics.reload(Reloaded::Unchanged.as_str());
             }
-            let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
             return LastReload { result: Reloaded::Unchanged, ..last };
         }
         for _ in 0..if at_once { 0 } else { MOST_SETTLING_ROUNDS } {
@@ -167,7 +168,7 @@ impl Watcher {
                 Reloaded::Applied
             }
             None => {
-                report_rejected(&revision, &problems);
+                report_rejected(&self.file.path, &revision, &problems);
                 Reloaded::Rejected
             }
         };
@@ -190,10 +191,11 @@ impl Watcher {
     }
 }
 
-fn report_rejected(revision: &str, problems: &[Problem]) {
+fn report_rejected(file: &Path, revision: &str, problems: &[Problem]) {
     tracing::error!(revision, "the changed rules have errors or fail their tests; the last good ones stay");
     for problem in problems.iter().filter(|problem| problem.severity == Severity::Error) {
-        tracing::error!(line = problem.line, column = problem.column, path = problem.path, "{}", problem.message);
+        let Problem { line, column, message, expected, hint, .. } = problem;
+        tracing::error!(expected, hint, "{}:{line}:{column}: {message}", file.display());
     }
 }
 

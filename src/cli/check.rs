@@ -51,7 +51,12 @@ impl Check {
                 "tests": {"passed": report.passed, "failed": report.failed},
             })),
             Format::Github => compiled.problems.iter().for_each(|problem| print(&annotation(&file, problem))),
-            Format::Text => print_text(&file, &compiled, report.passed, report.failed),
+            Format::Text => {
+                print_text(&file, &compiled, report.passed, report.failed);
+                if self.strict && compiled.count(Severity::Warning) > 0 {
+                    print("warnings count as errors: --strict\n");
+                }
+            }
         }
         let fine = compiled.count(Severity::Error) == 0 && !(self.strict && compiled.count(Severity::Warning) > 0);
         Ok(if fine { ExitCode::SUCCESS } else { ExitCode::from(NOT_FINE) })

@@ -58,11 +58,9 @@ impl Change {
     pub fn report(self, metrics: &Metrics, now: Millis) {
         match self {
             Change::Held { sources, reason } => {
-                sources.iter().for_each(|source| metrics.held(source, true));
                 tracing::warn!(?sources, %reason, "Novu cannot be used with this key; its deliveries are held");
             }
             Change::Recovered { sources } => {
-                sources.iter().for_each(|source| metrics.held(source, false));
                 tracing::info!(?sources, "Novu can be used again");
             }
             Change::Throttled { source, until } => metrics.throttled(&source, until - now),
@@ -139,6 +137,13 @@ impl Lanes {
             changes.push(Change::Throttled { source: source.clone(), until });
         }
         changes
+    }
+
+    /// Whether the key of each source is held.
+    pub fn held(&self, settings: &Settings) -> Vec<(Arc<str>, bool)> {
+        let lanes = self.lock();
+        let is_held = |account: &Arc<Account>| lanes.iter().any(|lane| lane.account == *account && lane.held.is_some());
+        settings.accounts.iter().map(|(source, account)| (source.clone(), is_held(account))).collect()
     }
 
     /// What is wrong, for people.

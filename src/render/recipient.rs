@@ -39,7 +39,9 @@ impl Recipient {
             }
             (Some(subscriber), None) => Self::compile_subscriber(subscriber, problems),
             (None, Some(topic)) => match topic.text(problems)? {
-                text if text.contains("{{") => template::compile_at(topic, text, problems).map(Recipient::Topic),
+                text if text.contains("{{") => {
+                    Some(Recipient::Topic(template::compile_at(topic, text, problems)?.whole()))
+                }
                 text if text.trim().is_empty() => topic.wrong("the key of a Novu topic", problems),
                 text => Some(Recipient::FixedTopic(text.to_owned())),
             },
@@ -61,7 +63,7 @@ impl Recipient {
                 ),
             );
         }
-        Tree::compile(node, problems).map(Recipient::Subscriber)
+        Some(Recipient::Subscriber(Tree::compile(node, problems)?.with_id("subscriberId")))
     }
 
     /// The `to` of the request.

@@ -1,6 +1,5 @@
 //! Where webhooks come from: the secrets and the Novu account of each source.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{DEFAULT_SOURCE, is_plain_id};
@@ -10,8 +9,8 @@ use crate::problem::{Problem, Problems};
 use crate::settings::{self, Settings};
 use crate::verify::{LOCAL_SECRET, Secret};
 
-/// The secrets of each source.
-pub type Sources = BTreeMap<Arc<str>, Vec<Secret>>;
+/// The secrets of each source, in the order of the file.
+pub type Sources = Vec<(Arc<str>, Vec<Secret>)>;
 
 /// Reads `sources` and `novu`.
 pub fn compile(file: Fields<'_>, settings: &mut Settings, resolver: &mut Resolver, problems: &mut Problems) -> Sources {
@@ -28,9 +27,9 @@ pub fn compile(file: Fields<'_>, settings: &mut Settings, resolver: &mut Resolve
     };
     let mut sources = Sources::new();
     if file.lacks("sources") {
-        let secret = resolver.resolve_default(file.node, "${CLERK_WEBHOOK_SIGNING_SECRET}", problems);
+        let secret = resolver.resolve_default(file.node, "sources", "${CLERK_WEBHOOK_SIGNING_SECRET}", problems);
         let secrets = secret.and_then(|secret| read_secret(file.node, &secret, problems)).flatten();
-        sources.insert(DEFAULT_SOURCE.into(), secrets.into_iter().collect());
+        sources.push((DEFAULT_SOURCE.into(), secrets.into_iter().collect()));
         let account = settings::compile_account(novu.unwrap_or(file.node), novu.as_slice(), resolver, problems);
         settings.accounts.extend(account.map(|account| (DEFAULT_SOURCE.into(), Arc::new(account))));
     }
@@ -42,7 +41,7 @@ pub fn compile(file: Fields<'_>, settings: &mut Settings, resolver: &mut Resolve
                     .expected("letters, digits, `-` and `_`");
             problems.push(Problem { line: key.line, column: key.column, ..problem });
         }
-        sources.insert(name.clone(), compile_secrets(node, resolver, problems).unwrap_or_default());
+        sources.push((name.clone(), compile_secrets(node, resolver, problems).unwrap_or_default()));
         let blocks: Vec<&Node> = [node.find("novu"), novu].into_iter().flatten().collect();
         let at = blocks.first().copied().unwrap_or(node);
         let account = settings::compile_account(at, &blocks, resolver, problems);

@@ -62,8 +62,8 @@ impl Database {
         let mut connection = Connection::open(path)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
-        // What a route calls sensitive is overwritten when it is erased.
-        connection.pragma_update(None, "secure_delete", "FAST")?;
+        // What a route calls sensitive is overwritten when it is erased, on pages of its own too.
+        connection.pragma_update(None, "secure_delete", true)?;
         connection.set_prepared_statement_cache_capacity(64);
         migrate(&mut connection)?;
         Ok(Self { connection })
@@ -85,6 +85,12 @@ impl Database {
         Ok((change, oldest(&self.connection)?))
     }
 
+    /// Empties the log of changes, in which what was erased still stands. False if somebody reads
+    /// the file just now.
+    pub fn empty_log(&self) -> Result<bool> {
+        self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| Ok(row.get::<_, i64>(0)? == 0))
+    }
+
     /// Runs all commands in one transaction. Nobody is told before it is on disk.
     pub fn write(&mut self, commands: Vec<Command>, waiting: i64) -> Result<Done> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -103,8 +109,12 @@ impl Database {
                     let claims = claim(&transaction, &sources, most, now, &mut done.change)?;
                     done.reply(reply, claims);
                 }
+                Command::Close { reply } => {
+                    done.closing = true;
+                    done.reply(reply, ());
+                }
                 Command::Finish { id, step, now, reply } => {
-                    finish(&transaction, id, &step, now, &mut done.change)?;
+                    done.erased |= finish(&transaction, id, &step, now, &mut done.change)?;
                     done.reply(reply, ());
                 }
             }
@@ -267,14 +277,15 @@ fn claim(
     Ok(claims)
 }
 
-fn finish(transaction: &Transaction<'_>, id: i64, step: &Step, now: Millis, change: &mut Change) -> Result<()> {
+/// Says whether something was erased.
+fn finish(transaction: &Transaction<'_>, id: i64, step: &Step, now: Millis, change: &mut Change) -> Result<bool> {
     change.sending -= 1;
     let mut end =
         transaction.prepare_cached("UPDATE deliveries SET state = ?2, ended_at = ?3, reason = ?4 WHERE id = ?1")?;
     match step {
         Step::Delivered => {
             end.execute(params![id, 2, now, None::<&str>])?;
-            erase_if_sensitive(transaction, id)?;
+            return erase_sensitive(transaction, id);
         }
         Step::Dead { reason } => {
             change.dead += 1;
@@ -282,6 +293,7 @@ fn finish(transaction: &Transaction<'_>, id: i64, step: &Step, now: Millis, chan
         }
         Step::Expired => {
             end.execute(params![id, 4, now, None::<&str>])?;
+            return erase_sensitive(transaction, id);
         }
         Step::Again { due, pause, definite, reason } => {
             change.retrying += 1;
@@ -299,18 +311,17 @@ fn finish(transaction: &Transaction<'_>, id: i64, step: &Step, now: Millis, chan
             *(if attempts == 0 { &mut change.new } else { &mut change.retrying }) += 1;
         }
     }
-    Ok(())
+    Ok(false)
 }
 
-/// The request goes at once; the body when no other delivery of the event could still need it.
-fn erase_if_sensitive(transaction: &Transaction<'_>, id: i64) -> Result<()> {
-    let mut request = transaction
-        .prepare_cached("UPDATE deliveries SET request = NULL WHERE id = ?1 AND sensitive RETURNING event")?;
-    let Some(event) = request.query_row([id], |row| row.get::<_, i64>(0)).optional()? else { return Ok(()) };
+/// The request goes at once; the body when no delivery of the event could still need it.
+fn erase_sensitive(transaction: &Transaction<'_>, id: i64) -> Result<bool> {
+    let mut request =
+        transaction.prepare_cached("UPDATE deliveries SET request = NULL WHERE id = ?1 AND sensitive AND state = 2")?;
     let mut body = transaction.prepare_cached(
-        "UPDATE events SET body = x'' WHERE id = ?1
-             AND NOT EXISTS (SELECT 1 FROM deliveries WHERE event = ?1 AND state IN (0, 1, 3))",
+        "UPDATE events SET body = x'' WHERE id = (SELECT event FROM deliveries WHERE id = ?1)
+             AND EXISTS (SELECT 1 FROM deliveries WHERE event = events.id AND sensitive AND state = 2)
+             AND NOT EXISTS (SELECT 1 FROM deliveries WHERE event = events.id AND state IN (0, 1, 3))",
     )?;
-    body.execute([event])?;
-    Ok(())
+    Ok(request.execute([id])? + body.execute([id])? > 0)
 }

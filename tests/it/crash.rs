@@ -1,1 +1,234 @@
-//! To come.
+//! What survives: a crash in the middle of everything, a stop, a restart, a second process.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::harness::{Client, Ending, Place, WELCOME, connect, eventually, rules, sample};
+use crate::novu::{Behaviour, Novu};
+
+const EVENTS: usize = 400;
+const TWO_ROUTES: &str = "  - { event: user.created, workflow: welcome, payload: { event: \"{{webhook.id}}\" } }\n  \
+                            - { event: user.created, workflow: audit, payload: { event: \"{{webhook.id}}\" } }\n";
+
+/// Posts what waits, from several threads at a time, until nothing does or the gateway is gone.
+/// What was not answered waits again, as it does at Svix.
+fn post_all(address: SocketAddr, waiting: &Mutex<Vec<usize>>, after_an_answer: impl Fn() + Sync) {
+    let body = sample("user.created");
+    let post = || {
+        let Ok(mut client) = Client::new(address) else { return };
+        loop {
+            let Some(number) = waiting.lock().expect("what waits").pop() else { return };
+            match client.send(&format!("msg_{number}"), &body) {
+                Ok(answer) => assert_eq!(answer.status, 200, "{}", answer.body),
+                Err(_) => return waiting.lock().expect("what waits").push(number),
+            }
+            after_an_answer();
+        }
+    };
+    std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(post))));
+}
+
+#[test]
+fn crash_after_crash_every_accepted_event_reaches_novu_as_one_transaction() {
+    let novu = Novu::that(|_, before| match before % 13 {
+        3 => Behaviour::ProcessThenReset,
+        5 => Behaviour::Reset,
+        7 => Behaviour::Answer(500, "", r#"{"statusCode":500}"#),
+        11 => Behaviour::Answer(502, "", "<html>502 Bad Gateway</html>"),
+        _ => Behaviour::Process,
+    });
+    let place = Place::new(novu.address, TWO_ROUTES);
+    let waiting = Mutex::new((0..EVENTS).collect());
+    let answered = AtomicUsize::new(0);
+    for crash_at in [1, 60, 137, 250, 333] {
+        let gateway = place.start();
+        let address = gateway.webhooks;
+        let running = Mutex::new(Some(gateway));
+        post_all(address, &waiting, || {
+            if answered.fetch_add(1, Ordering::Relaxed) + 1 == crash_at {
+                running.lock().expect("a gateway").take().expect("one that runs").kill();
+            }
+        });
+        assert!(!waiting.lock().expect("what waits").is_empty(), "it was killed in the middle");
+    }
+    let gateway = place.start();
+    post_all(gateway.webhooks, &waiting, || {});
+    gateway.drain();
+    assert_eq!(gateway.metric("deskbell_queue_deliveries{state=\"dead\"}"), Some(0.0));
+
+    let mut transactions: HashMap<(String, String), HashSet<String>> = HashMap::new();
+    for request in novu.requests() {
+        let event = request.body["payload"]["event"].as_str().expect("an event").to_owned();
+        let known = transactions.entry((event, request.workflow().to_owned())).or_default();
+        known.insert(request.transaction_id().to_owned());
+    }
+    assert_eq!(transactions.len(), 2 * EVENTS);
+    assert!(transactions.values().all(|ids| ids.len() == 1), "a delivery went under two transactions");
+    let processed: HashSet<String> =
+        novu.processed().iter().map(|request| request.transaction_id().to_owned()).collect();
+    assert_eq!(processed.len(), 2 * EVENTS, "each delivery is a transaction of its own, and has reached Novu");
+    assert_eq!(gateway.send("msg_7", &sample("user.created")).outcome(), "duplicate");
+}
+
+#[test]
+fn an_attempt_that_a_crash_cut_off_is_made_again_after_a_pause_and_under_the_same_key() {
+    let novu = Novu::that(|_, before| if before == 0 { Behaviour::Hang } else { Behaviour::Process });
+    let place = Place::new(novu.address, WELCOME);
+    place.write_rules(&rules(novu.address, WELCOME).replace("unknown: 100ms", "unknown: 1s"));
+    let gateway = place.start();
+    gateway.send("msg_1", &sample("user.created"));
+    novu.wait_for(1);
+    gateway.kill();
+    let started_again = Instant::now();
+    let gateway = place.start();
+    let requests = novu.wait_for(2);
+    let pause = requests[1].at.duration_since(started_again);
+    assert!(pause >= Duration::from_secs(1), "Novu may still be at it: {pause:?}");
+    assert_eq!(requests[0].body, requests[1].body);
+    assert_eq!(requests[0].key(), requests[1].key());
+    gateway.drain();
+    assert_eq!(novu.requests().len(), 2);
+}
+
+#[test]
+fn a_store_has_one_owner_and_a_second_gateway_gives_up() {
+    let novu = Novu::start();
+    let place = Place::new(novu.address, WELCOME);
+    let gateway = place.start();
+    let started = Instant::now();
+    let (status, said) = place.refuses_to_start(|command| {
+        command.arg("--shutdown-grace=500ms");
+    });
+    assert_eq!(status, Some(78), "{said}");
+    assert!(said.contains("deskbell.db` belongs to another process"), "{said}");
+    assert!(started.elapsed() >= Duration::from_millis(500), "it waits for the other to go");
+    assert_eq!(gateway.send("msg_1", &sample("user.created")).status, 200, "the first is not disturbed");
+    gateway.kill();
+    // The lock goes with its process, so there is nothing to wait for.
+    place.start_with(|command| {
+        command.arg("--shutdown-grace=0");
+    });
+}
+
+#[test]
+fn a_second_gateway_takes_over_when_the_first_has_gone() {
+    let novu = Novu::that(|_, _| Behaviour::Answer(500, "", "{}"));
+    let place = Place::new(novu.address, WELCOME);
+    let first = place.start();
+    assert_eq!(first.send("msg_1", &sample("user.created")).status, 200);
+    let mut second = place.command();
+    second.stderr(File::create(place.path("second.log")).expect("a log"));
+    let _second = Ending(second.spawn().expect("it starts"));
+    let says = |what: &str| {
+        eventually(what, || std::fs::read_to_string(place.path("second.log")).ok()?.contains(what).then_some(()));
+    };
+    says("belongs to another process");
+    assert_eq!(first.send("msg_2", &sample("user.created")).status, 200);
+    assert_eq!(first.stop(), Some(0));
+    says("listening");
+    novu.now(|_, _| Behaviour::Process);
+    let delivered = eventually("both are delivered", || Some(novu.processed()).filter(|requests| requests.len() >= 2));
+    assert_ne!(delivered[0].transaction_id(), delivered[1].transaction_id());
+}
+
+#[test]
+fn a_stop_lets_running_attempts_end_and_keeps_the_rest() {
+    for signal in ["TERM", "INT"] {
+        let novu = Novu::that(|_, _| Behaviour::Slow(Duration::from_millis(700)));
+        let place = Place::new(novu.address, WELCOME);
+        place.write_rules(&rules(novu.address, WELCOME).replace("timeout: 2s", "timeout: 5s, concurrency: 3"));
+        let gateway = place.start();
+        for number in 0..10 {
+            assert_eq!(gateway.send(&format!("msg_{number}"), &sample("user.created")).status, 200);
+        }
+        novu.wait_for(3);
+        gateway.signal(signal);
+        assert_eq!(gateway.wait(), Some(0));
+        let started = novu.requests().len();
+        assert!((3..10).contains(&started), "{started}");
+
+        novu.now(|_, _| Behaviour::Process);
+        let gateway = place.start();
+        gateway.drain();
+        let requests = novu.requests();
+        let transactions: HashSet<&str> = requests.iter().map(|request| request.transaction_id()).collect();
+        assert_eq!((requests.len(), transactions.len()), (10, 10), "what had ended was not sent again");
+    }
+}
+
+#[test]
+fn after_a_stop_no_webhook_is_taken_and_idle_connections_are_closed() {
+    let novu = Novu::that(|_, _| Behaviour::Slow(Duration::from_millis(1_500)));
+    let place = Place::new(novu.address, WELCOME);
+    let gateway = place.start();
+    let mut unused = connect(gateway.webhooks);
+    let mut used = Client::new(gateway.webhooks).expect("a connection");
+    assert_eq!(used.send("msg_1", &sample("user.created")).expect("an answer").status, 200);
+    novu.wait_for(1);
+    gateway.signal("TERM");
+    let refused = |error: std::io::Error| (error.kind() == ErrorKind::ConnectionRefused).then_some(());
+    eventually("no new connection", || TcpStream::connect(gateway.webhooks).err().and_then(refused));
+    assert_eq!(unused.read(&mut [0]).expect("an end"), 0);
+    assert!(used.send("msg_2", &sample("user.created")).is_err());
+    let ready = gateway.get("/readyz");
+    assert_eq!((ready.status, &ready.json()["ready"]), (503, &false.into()), "the attempt still runs");
+    assert_eq!(gateway.wait(), Some(0));
+    assert_eq!(novu.processed().len(), 1);
+}
+
+#[test]
+fn while_balancers_take_notice_webhooks_are_taken_and_a_second_signal_ends_it_at_once() {
+    let novu = Novu::that(|_, _| Behaviour::Hang);
+    let place = Place::new(novu.address, WELCOME);
+    let gateway = place.start_with(|command| {
+        command.args(["--drain-delay=1h", "--shutdown-grace=1h"]);
+    });
+    assert_eq!(gateway.get("/readyz").status, 200);
+    gateway.signal("TERM");
+    eventually("it is not ready", || (gateway.get("/readyz").status == 503).then_some(()));
+    assert_eq!(gateway.send("msg_1", &sample("user.created")).outcome(), "accepted");
+    assert_eq!(gateway.get("/healthz").status, 200);
+    novu.wait_for(1);
+    assert_ne!(gateway.stop(), Some(0));
+
+    novu.now(|_, _| Behaviour::Process);
+    let gateway = place.start();
+    gateway.drain();
+    assert_eq!(novu.processed().len(), 1);
+}
+
+#[test]
+fn without_a_store_that_works_it_does_not_start() {
+    let novu = Novu::start();
+    let place = Place::new(novu.address, WELCOME);
+    std::fs::write(place.path("damaged.db"), "not a database, but long enough to look like one".repeat(100))
+        .expect("a file");
+    let newer = place.path("newer.db");
+    let once = place.start_with(|command| {
+        command.arg("--store=sqlite:newer.db");
+    });
+    assert_eq!(once.stop(), Some(0));
+    let mut bytes = std::fs::read(&newer).expect("a database");
+    // The version of the schema stands at 60 (SQLite's file format, 1.3).
+    bytes[60..64].copy_from_slice(&99_u32.to_be_bytes());
+    std::fs::write(&newer, bytes).expect("a file");
+    for (store, why) in [
+        ("sqlite:missing/deskbell.db", "the store `missing/deskbell.db` cannot be opened"),
+        ("sqlite:routes.yaml/deskbell.db", "the store `routes.yaml/deskbell.db` cannot be opened"),
+        ("sqlite:damaged.db", "file is not a database"),
+        ("sqlite:newer.db", "written by a newer deskbell (schema 99)"),
+        ("sqlite:", "expected `sqlite:PATH`"),
+        ("postgres://localhost/deskbell", "`postgres://localhost/deskbell` is not a store"),
+    ] {
+        let (status, said) = place.refuses_to_start(|command| {
+            command.arg(format!("--store={store}"));
+        });
+        assert_eq!(status, Some(78), "{store}: {said}");
+        assert!(said.contains(why), "{store}: {said}");
+    }
+}

@@ -1,7 +1,7 @@
 //! A gateway as a process of its own, and a client that can send anything.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -71,17 +71,32 @@ impl Place {
         Gateway::spawn(command)
     }
 
+    /// Runs a gateway that is not to start: its exit status, and what it says.
+    pub fn refuses_to_start(&self, change: impl FnOnce(&mut Command)) -> (Option<i32>, String) {
+        let mut command = self.command();
+        change(&mut command);
+        let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
+        let mut ending = Ending(child);
+        let status = eventually("it ends", || ending.0.try_wait().expect("a status"));
+        let mut said = String::new();
+        ending.0.stderr.take().expect("a pipe").read_to_string(&mut said).expect("text");
+        (status.code(), said)
+    }
+
     /// `deskbell serve` on ports of its own, in this folder.
     pub fn command(&self) -> Command {
         let mut command = deskbell();
-        command.current_dir(self.folder.path()).args([
-            "serve",
-            "--listen=127.0.0.1:0",
-            "--admin=127.0.0.1:0",
-            "--log-format=json",
-            "--drain-delay=0",
-            "--shutdown-grace=10s",
-        ]);
+        command.current_dir(self.folder.path()).arg("serve");
+        // Flags would have the last word over those of a test.
+        for (name, value) in [
+            ("DESKBELL_LISTEN", "127.0.0.1:0"),
+            ("DESKBELL_ADMIN", "127.0.0.1:0"),
+            ("DESKBELL_LOG_FORMAT", "json"),
+            ("DESKBELL_DRAIN_DELAY", "0"),
+            ("DESKBELL_SHUTDOWN_GRACE", "10s"),
+        ] {
+            command.env(name, value);
+        }
         command.env("DESKBELL_LOG", "debug");
         command
     }
@@ -99,9 +114,19 @@ pub fn rules(novu: SocketAddr, routes: &str) -> String {
 
 pub const WELCOME: &str = "  - { event: user.created, workflow: welcome }\n";
 
+/// A process that is gone at the end of a test, however the test ends.
+pub struct Ending(pub Child);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A running gateway. It is killed when it goes out of scope.
 pub struct Gateway {
-    child: Child,
+    child: Ending,
     pub webhooks: SocketAddr,
     pub admin: SocketAddr,
     log: Arc<Mutex<String>>,
@@ -109,8 +134,9 @@ pub struct Gateway {
 
 impl Gateway {
     fn spawn(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the gateway starts");
-        let stderr = child.stderr.take().expect("a pipe");
+        let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the gateway starts");
+        let mut child = Ending(child);
+        let stderr = child.0.stderr.take().expect("a pipe");
         let log = Arc::new(Mutex::new(String::new()));
         let written = log.clone();
         std::thread::spawn(move || {
@@ -122,7 +148,7 @@ impl Gateway {
         });
         let gateway_log = log.clone();
         let line = eventually("the gateway listens", || {
-            if let Some(status) = child.try_wait().expect("a status") {
+            if let Some(status) = child.0.try_wait().expect("a status") {
                 panic!("the gateway ended with {status}: {}", gateway_log.lock().expect("the log"));
             }
             let log = gateway_log.lock().expect("the log");
@@ -134,7 +160,7 @@ impl Gateway {
     }
 
     pub fn id(&self) -> u32 {
-        self.child.id()
+        self.child.0.id()
     }
 
     pub fn log(&self) -> String {
@@ -161,6 +187,29 @@ impl Gateway {
         page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
     }
 
+    /// How many deliveries of a route have ended so.
+    pub fn ended(&self, route: &str, outcome: &str) -> f64 {
+        let name = format!("deskbell_deliveries_total{{outcome=\"{outcome}\",route=\"{route}\"}}");
+        self.metric(&name).unwrap_or_default()
+    }
+
+    /// Waits until a metric has a value.
+    pub fn wait_for(&self, name: &str, value: f64) {
+        eventually(&format!("{name} {value}"), || (self.metric(name) == Some(value)).then_some(()));
+    }
+
+    /// What `/readyz` says is wrong, while webhooks are still taken.
+    pub fn degraded(&self) -> Vec<String> {
+        let answer = self.get("/readyz");
+        assert_eq!((answer.status, &answer.json()["ready"]), (200, &Value::Bool(true)), "{}", answer.body);
+        serde_json::from_value(answer.json()["degraded"].clone()).expect("a list of sentences")
+    }
+
+    pub fn post(&self, path: &str) -> Answer {
+        let request = format!("POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n");
+        exchange(self.admin, request.as_bytes())
+    }
+
     /// Waits until nothing is left to deliver.
     pub fn drain(&self) {
         eventually("the queue is empty", || {
@@ -179,21 +228,24 @@ impl Gateway {
 
     /// SIGKILL: no chance to tidy up.
     pub fn kill(mut self) {
-        self.child.kill().expect("it is killed");
-        self.child.wait().expect("it has ended");
+        self.child.0.kill().expect("it is killed");
+        self.child.0.wait().expect("it has ended");
     }
 
     /// SIGTERM, and the exit status.
-    pub fn stop(mut self) -> Option<i32> {
+    pub fn stop(self) -> Option<i32> {
         self.signal("TERM");
-        eventually("the gateway ends", || self.child.try_wait().expect("a status")).code()
+        self.wait()
+    }
+
+    /// The exit status, once it has ended by itself.
+    pub fn wait(mut self) -> Option<i32> {
+        eventually("the gateway ends", || self.child.0.try_wait().expect("a status")).code()
     }
 }
 
 impl Drop for Gateway {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
         if std::thread::panicking() {
             eprintln!("the log of the gateway:\n{}", self.log());
         }
@@ -293,26 +345,53 @@ pub fn connect(address: SocketAddr) -> TcpStream {
 }
 
 pub fn read_answer(stream: &mut impl BufRead) -> Answer {
+    try_read_answer(stream).expect("an answer")
+}
+
+/// Fails if the connection is lost.
+fn try_read_answer(stream: &mut impl BufRead) -> std::io::Result<Answer> {
     let mut line = String::new();
-    stream.read_line(&mut line).expect("a status line");
+    if stream.read_line(&mut line)? == 0 {
+        return Err(ErrorKind::UnexpectedEof.into());
+    }
     let status = line.split(' ').nth(1).and_then(|status| status.parse().ok());
     let status = status.unwrap_or_else(|| panic!("not an answer: {line:?}"));
-    let headers = read_headers(stream);
+    let headers = read_headers(stream)?;
     let length = headers.get("content-length").map_or(0, |length| length.parse().expect("a length"));
     let mut body = vec![0; length];
-    stream.read_exact(&mut body).expect("a body");
-    Answer { status, headers, body: String::from_utf8(body).expect("text") }
+    stream.read_exact(&mut body)?;
+    Ok(Answer { status, headers, body: String::from_utf8(body).expect("text") })
+}
+
+/// A connection that is kept, as Svix keeps its own.
+pub struct Client {
+    stream: BufReader<TcpStream>,
+}
+
+impl Client {
+    pub fn new(address: SocketAddr) -> std::io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream: BufReader::new(stream) })
+    }
+
+    /// Posts a signed webhook. It fails if the gateway is gone.
+    pub fn send(&mut self, id: &str, body: &str) -> std::io::Result<Answer> {
+        self.stream.get_mut().write_all(&Signed::new(id, body.as_bytes()).request())?;
+        try_read_answer(&mut self.stream)
+    }
 }
 
 /// Reads headers up to the empty line; names in small letters.
-pub fn read_headers(stream: &mut impl BufRead) -> HashMap<String, String> {
+pub fn read_headers(stream: &mut impl BufRead) -> std::io::Result<HashMap<String, String>> {
     let mut headers = HashMap::new();
     loop {
         let mut line = String::new();
-        stream.read_line(&mut line).expect("a header");
+        stream.read_line(&mut line)?;
         match line.trim_end().split_once(':') {
             Some((name, value)) => headers.insert(name.to_ascii_lowercase(), value.trim().to_owned()),
-            None => return headers,
+            None => return Ok(headers),
         };
     }
 }

@@ -3,10 +3,13 @@
 use std::collections::HashMap;
 use std::io::{BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tokio::net::TcpSocket;
+use tokio::runtime::Builder;
 
 use crate::harness::{PATIENCE, read_headers};
 
@@ -24,6 +27,10 @@ pub struct Request {
 impl Request {
     pub fn transaction_id(&self) -> &str {
         self.body["transactionId"].as_str().expect("a transaction id")
+    }
+
+    pub fn key(&self) -> &str {
+        &self.headers["idempotency-key"]
     }
 
     pub fn workflow(&self) -> &str {
@@ -55,6 +62,31 @@ pub struct Novu {
     pub address: SocketAddr,
     seen: Arc<(Mutex<Vec<Request>>, Condvar)>,
     plan: Arc<Mutex<Box<Plan>>>,
+    connections: Arc<AtomicUsize>,
+}
+
+/// An address at which Novu is not yet: connections are refused, and nobody else can take it.
+pub struct Closed {
+    socket: TcpSocket,
+    pub address: SocketAddr,
+}
+
+impl Closed {
+    pub fn new() -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port");
+        let address = socket.local_addr().expect("an address");
+        Self { socket, address }
+    }
+
+    /// From now on there is one that processes everything.
+    pub fn open(self) -> Novu {
+        let runtime = Builder::new_current_thread().enable_io().build().expect("a runtime");
+        let _inside = runtime.enter();
+        let listener = self.socket.listen(128).and_then(|listener| listener.into_std()).expect("a listener");
+        listener.set_nonblocking(false).expect("a listener that blocks");
+        Novu::at(listener, |_, _| Behaviour::Process)
+    }
 }
 
 impl Novu {
@@ -65,16 +97,21 @@ impl Novu {
 
     /// One that does what the plan says, given a request and how many came before it.
     pub fn that(plan: impl Fn(&Request, usize) -> Behaviour + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        Self::at(TcpListener::bind("127.0.0.1:0").expect("a port"), plan)
+    }
+
+    fn at(listener: TcpListener, plan: impl Fn(&Request, usize) -> Behaviour + Send + Sync + 'static) -> Self {
         let novu = Self {
             address: listener.local_addr().expect("an address"),
             seen: Arc::default(),
             plan: Arc::new(Mutex::new(Box::new(plan))),
+            connections: Arc::default(),
         };
         let server = novu.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let server = server.clone();
+                server.connections.fetch_add(1, Ordering::Relaxed);
                 std::thread::spawn(move || server.serve(stream));
             }
         });
@@ -93,6 +130,11 @@ impl Novu {
     /// Those that ran a workflow.
     pub fn processed(&self) -> Vec<Request> {
         self.requests().into_iter().filter(|request| request.processed).collect()
+    }
+
+    /// How many connections have been made to it.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// Waits for so many requests.
@@ -150,7 +192,7 @@ fn read_request(reader: &mut BufReader<TcpStream>) -> Option<Request> {
     if reader.read_line(&mut line).ok()? == 0 {
         return None;
     }
-    let headers = read_headers(reader);
+    let headers = read_headers(reader).ok()?;
     let mut body = vec![0; headers.get("content-length")?.parse().ok()?];
     reader.read_exact(&mut body).ok()?;
     let body = serde_json::from_slice(&body).expect("a body in JSON");
