@@ -87,13 +87,17 @@ impl Resolver {
         use crate::config::Kind;
         match &node.kind {
             Kind::Text(_) => self.resolve(node, problems).map(|resolved| Value::String(resolved.text)),
-            Kind::List(items) => items.iter().map(|item| self.resolve_tree(item, problems)).collect(),
+            Kind::List(items) => {
+                // Into a list first: all of it is looked at, whatever is found.
+                let items: Vec<_> = items.iter().map(|item| self.resolve_tree(item, problems)).collect();
+                items.into_iter().collect()
+            }
             Kind::Object(entries) => {
-                let entries: Option<serde_json::Map<String, Value>> = entries
+                let entries: Vec<_> = entries
                     .iter()
                     .map(|(key, value)| Some((key.name.clone(), self.resolve_tree(value, problems)?)))
                     .collect();
-                entries.map(Value::Object)
+                entries.into_iter().collect::<Option<serde_json::Map<_, _>>>().map(Value::Object)
             }
             _ => node.to_json(problems),
         }

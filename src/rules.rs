@@ -1,5 +1,7 @@
 //! `routes.yaml` as run: every problem at once, or one immutable snapshot.
 
+mod sources;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,10 +15,11 @@ use crate::novu::Account;
 use crate::outside::{Outside, Resolver};
 use crate::problem::{Problem, Problems, Severity};
 use crate::render::{Delivery, Message, Scope};
-use crate::route::{Matcher, Unwanted};
-use crate::settings::{self, Settings};
+use crate::route::{self, Matcher, Unwanted};
+use crate::settings::Settings;
 use crate::suite::{self, Report, Test};
-use crate::verify::{Event, LOCAL_SECRET, Secret};
+use crate::verify::{Event, Secret};
+use sources::Sources;
 
 /// The name of the source that there is without `sources`.
 pub const DEFAULT_SOURCE: &str = "clerk";
@@ -198,7 +201,7 @@ fn compile_file(
 ) -> (Option<Rules>, Vec<Test>) {
     let Some(fields) = file.fields(&FILE_KEYS, problems) else { return (None, Vec::new()) };
     let mut settings = Settings::compile(fields, problems);
-    let sources = compile_sources(fields, &mut settings, resolver, problems);
+    let sources = sources::compile(fields, &mut settings, resolver, problems);
     let vars = match fields.get("vars") {
         Some(node) => node.entries(problems).and_then(|_| resolver.resolve_tree(node, problems)),
         None => Some(Value::Object(Map::new())),
@@ -239,92 +242,6 @@ fn index(routes: &[Route]) -> (HashMap<String, Vec<usize>>, Vec<usize>) {
     (by_type, with_glob)
 }
 
-type Sources = Vec<(Arc<str>, Vec<Secret>)>;
-
-fn compile_sources(
-    file: Fields<'_>,
-    settings: &mut Settings,
-    resolver: &mut Resolver,
-    problems: &mut Problems,
-) -> Sources {
-    let novu = file.get("novu");
-    if let Some(novu) = novu {
-        novu.fields(&["api_url", "secret_key"], problems);
-    }
-    let entries = match file.get("sources") {
-        Some(node) => node.entries(problems).unwrap_or_default(),
-        None => &[],
-    };
-    let mut sources = Sources::new();
-    if file.get("sources").is_none() {
-        let secret = resolver.resolve_default(file.node, "sources", "${CLERK_WEBHOOK_SIGNING_SECRET}", problems);
-        let secrets = secret.and_then(|secret| read_secret(file.node, &secret, problems)).flatten();
-        sources.push((DEFAULT_SOURCE.into(), secrets.into_iter().collect()));
-        let account = settings::compile_account(novu.unwrap_or(file.node), novu.as_slice(), resolver, problems);
-        settings.accounts.extend(account.map(|account| (DEFAULT_SOURCE.into(), Arc::new(account))));
-    }
-    for (key, node) in entries {
-        let name: Arc<str> = key.name.as_str().into();
-        if !is_plain_id(&key.name) {
-            let problem = Problem::error(
-                "bad_value",
-                node,
-                format!("`{}` cannot be part of an address", config::shortened(&key.name)),
-            )
-            .expected("letters, digits, `-` and `_`");
-            problems.push(Problem { line: key.line, column: key.column, ..problem });
-        }
-        sources.push((name.clone(), compile_secrets(node, resolver, problems).unwrap_or_default()));
-        let blocks: Vec<&Node> = [node.find("novu"), novu].into_iter().flatten().collect();
-        let at = blocks.first().copied().unwrap_or(node);
-        let account = settings::compile_account(at, &blocks, resolver, problems);
-        settings.accounts.extend(account.map(|account| (name, Arc::new(account))));
-    }
-    sources
-}
-
-fn compile_secrets(source: &Node, resolver: &mut Resolver, problems: &mut Problems) -> Option<Vec<Secret>> {
-    let fields = source.fields(&["signing_secrets", "novu"], problems)?;
-    if let Some(novu) = fields.get("novu") {
-        novu.fields(&["api_url", "secret_key"], problems);
-    }
-    let Some(secrets) = fields.get("signing_secrets") else {
-        problems.push(
-            Problem::error("missing_key", source, "the source has no `signing_secrets`")
-                .hint("such as `signing_secrets: [\"${CLERK_WEBHOOK_SIGNING_SECRET}\"]`"),
-        );
-        return None;
-    };
-    let items = secrets.one_or_list();
-    if items.is_empty() {
-        return secrets.wrong("at least one signing secret", problems);
-    }
-    let mut known = Vec::new();
-    for item in items {
-        if let Some(secret) = resolver.resolve(item, problems).and_then(|text| read_secret(item, &text, problems)) {
-            known.extend(secret);
-        }
-    }
-    Some(known)
-}
-
-/// A secret; none inside if its value is not known here.
-fn read_secret(node: &Node, resolved: &crate::outside::Resolved, problems: &mut Problems) -> Option<Option<Secret>> {
-    if !resolved.complete {
-        return Some(None);
-    }
-    let message = match Secret::parse(&resolved.text) {
-        Ok(secret) if resolved.text.trim() != LOCAL_SECRET => return Some(Some(secret)),
-        Ok(_) => "the signing secret is the built-in one of `deskbell dev`, which everybody has".to_owned(),
-        Err(message) => message,
-    };
-    problems.push(
-        Problem::error("bad_value", node, message)
-            .expected("the endpoint's signing secret as Clerk's dashboard shows it, `whsec_…`"),
-    );
-    None
-}
-
 /// An id that can stand in an address, a label and a log line.
 pub fn is_plain_id(text: &str) -> bool {
     !text.is_empty()
@@ -333,15 +250,14 @@ pub fn is_plain_id(text: &str) -> bool {
 }
 
 fn compile_routes(file: Fields<'_>, sources: &[&str], problems: &mut Problems) -> Option<Vec<Route>> {
-    let Some(node) = file.get("routes") else {
+    if file.lacks("routes") {
         problems.push(
             Problem::error("missing_key", file.node, "the file has no `routes`")
                 .hint("a whole file is `routes: [{ event: user.created, workflow: welcome }]`"),
         );
-        return None;
-    };
+    }
     let mut names: HashMap<String, u32> = HashMap::new();
-    let items = node.list(problems)?;
+    let items = file.get("routes")?.list(problems)?;
     let routes: Vec<Option<Route>> =
         items.iter().map(|item| compile_route(item, sources, &mut names, problems)).collect();
     routes.into_iter().collect()
@@ -359,9 +275,11 @@ fn compile_route(
     if let Some(action) = fields.get("action") {
         action.word(&["trigger"], &mut found);
     }
-    let matcher = Matcher::compile(fields, sources, &mut found);
-    let message = Message::compile(fields, matcher.as_ref(), &mut found);
-    let name = compile_name(fields, matcher.as_ref(), names, &mut found);
+    // Each on its own, so that a mistake in one hides none in another.
+    let events = route::compile_events(fields, &mut found);
+    let message = Message::compile(fields, events.as_deref(), &mut found);
+    let matcher = Matcher::compile(fields, events, sources, &mut found);
+    let name = compile_name(fields, matcher.is_some(), names, &mut found);
     for problem in found.into_sorted() {
         if problem.severity != Severity::Warning || !allowed.contains(&problem.code) {
             problems.push(problem);
@@ -377,11 +295,15 @@ fn compile_allow<'a>(fields: Fields<'a>, problems: &mut Problems) -> Vec<&'a str
 
 fn compile_name(
     fields: Fields<'_>,
-    matcher: Option<&Matcher>,
+    workflow_is_fine: bool,
     names: &mut HashMap<String, u32>,
     problems: &mut Problems,
 ) -> Option<Arc<str>> {
     let given = fields.get("name");
+    let workflow = fields.get("workflow").and_then(|workflow| match &workflow.kind {
+        Kind::Text(id) if is_plain_id(id) => Some(id.as_str()),
+        _ => None,
+    });
     let name = match given {
         Some(node) => match node.text(problems)? {
             name if name.trim().is_empty() || name.len() > 128 => {
@@ -389,20 +311,16 @@ fn compile_name(
             }
             name => name,
         },
-        None => matcher?.single_workflow().filter(|id| is_plain_id(id)).or_else(|| {
-            problems.push(
-                Problem::error(
-                    "missing_key",
-                    fields.node,
-                    "the route needs a `name`, because its workflow is not one plain id",
-                )
-                .hint("such as `name: auth-emails`"),
-            );
-            None
-        })?,
+        None if workflow.is_none() && workflow_is_fine && fields.lacks("name") => {
+            let message = "the route needs a `name`, because its workflow is not one plain id";
+            let problem = Problem::error("missing_key", fields.node, message);
+            problems.push(problem.hint("such as `name: auth-emails`"));
+            return None;
+        }
+        None => workflow?,
     };
     let node = given.unwrap_or(fields.node);
-    if let Some(first) = names.insert(name.to_owned(), node.line) {
+    if let Some(first) = names.get(name) {
         problems.push(Problem::error("duplicate_name", node, format!("two routes are named `{name}`")).hint(
             match given {
                 Some(_) => format!("the other is in line {first}"),
@@ -413,5 +331,6 @@ fn compile_name(
         ));
         return None;
     }
+    names.insert(name.to_owned(), node.line);
     Some(name.into())
 }

@@ -58,6 +58,7 @@ fn compile_test(index: usize, node: &Node, sources: &[&str], problems: &mut Prob
     let event = match (fields.get("event"), fields.get("file")) {
         (Some(event), None) => Input::Given(compile_event(event, problems)?),
         (None, Some(file)) => Input::File(file.clone(), file.text(problems)?.to_owned()),
+        (None, None) if !(fields.lacks("event") && fields.lacks("file")) => return None,
         _ => {
             problems.push(
                 Problem::error("missing_key", node, "the test needs an `event` or a `file`")
@@ -66,14 +67,13 @@ fn compile_test(index: usize, node: &Node, sources: &[&str], problems: &mut Prob
             return None;
         }
     };
-    let Some(expect) = fields.get("expect") else {
+    if fields.lacks("expect") {
         problems.push(
             Problem::error("missing_key", node, "the test has no `expect`")
                 .hint("list what is sent, or write `expect: []` for nothing"),
         );
-        return None;
-    };
-    let expect = expect.list(problems)?;
+    }
+    let expect = fields.get("expect")?.list(problems)?;
     for item in expect {
         item.fields(&EXPECT_KEYS, problems);
     }
@@ -128,6 +128,9 @@ impl Test {
             Ok(json) => json,
             Err(problem) => return vec![*problem],
         };
+        if let Some(source) = self.source.as_ref().filter(|source| rules.source(source).is_none()) {
+            return vec![self.fails(&self.node, format!("there is no source `{}`", shortened(source)))];
+        }
         let first = rules.source_names().next().map_or(DEFAULT_SOURCE, |name| name);
         let at = clerk::occurred_at(&json).unwrap_or_else(now);
         let event = Event::unsigned(self.source.as_deref().unwrap_or(first), "msg_test", json, at);

@@ -153,14 +153,17 @@ fn check_bounds(text: &str) -> Result<(), TemplateError> {
 
 fn syntax_error(error: &handlebars::TemplateError) -> TemplateError {
     let place = error.pos().map_or(String::new(), |(_, column)| format!(" at character {column}"));
+    // What a syntax error goes on to say are names inside the grammar.
     let reason = match error.reason() {
-        // It names rules of a grammar.
         TemplateErrorReason::InvalidSyntax(_) => String::new(),
         reason => format!(": {}", reason.to_string().lines().next().unwrap_or_default()),
     };
     TemplateError {
         message: format!("not a Handlebars template{place}{reason}"),
-        hint: Some("an expression is `{{data.first_name}}` or `{{upper data.first_name}}`".to_owned()),
+        hint: Some(
+            "an expression is `{{data.first_name}}` or `{{upper data.first_name}}`, a block `{{#if data.banned}}…{{/if}}`"
+                .to_owned(),
+        ),
     }
 }
 
