@@ -29,6 +29,8 @@ pub struct Test {
 
 #[derive(Debug)]
 enum Input {
+    /// By its name. One that is not known fails the test and not the file: samples come and go.
+    Sample(Node, String),
     Given(Value),
     /// Relative to the folder of the file.
     File(Node, String),
@@ -44,19 +46,19 @@ pub struct Report {
 }
 
 /// Reads `tests`.
-pub fn compile(node: &Node, sources: &[&str], problems: &mut Problems) -> Vec<Test> {
+pub fn compile(node: &Node, problems: &mut Problems) -> Vec<Test> {
     let items = node.list(problems).unwrap_or_default();
-    items.iter().enumerate().filter_map(|(index, item)| compile_test(index, item, sources, problems)).collect()
+    items.iter().enumerate().filter_map(|(index, item)| compile_test(index, item, problems)).collect()
 }
 
-fn compile_test(index: usize, node: &Node, sources: &[&str], problems: &mut Problems) -> Option<Test> {
+fn compile_test(index: usize, node: &Node, problems: &mut Problems) -> Option<Test> {
     let fields = node.fields(&TEST_KEYS, problems)?;
     let name = match fields.get("name") {
         Some(name) => name.text(problems)?.to_owned(),
         None => format!("#{}", index + 1),
     };
     let event = match (fields.get("event"), fields.get("file")) {
-        (Some(event), None) => Input::Given(compile_event(event, problems)?),
+        (Some(event), None) => compile_event(event, problems)?,
         (None, Some(file)) => Input::File(file.clone(), file.text(problems)?.to_owned()),
         (None, None) if !(fields.lacks("event") && fields.lacks("file")) => return None,
         _ => {
@@ -78,7 +80,7 @@ fn compile_test(index: usize, node: &Node, sources: &[&str], problems: &mut Prob
         item.fields(&EXPECT_KEYS, problems);
     }
     let source = match fields.get("source") {
-        Some(source) => Some(source.word(sources, problems)?.to_owned()),
+        Some(source) => Some(source.text(problems)?.to_owned()),
         None => None,
     };
     let mut changes = Vec::new();
@@ -91,24 +93,12 @@ fn compile_test(index: usize, node: &Node, sources: &[&str], problems: &mut Prob
     Some(Test { name, node: node.clone(), event, source, changes, expect: expect.to_vec() })
 }
 
-fn compile_event(node: &Node, problems: &mut Problems) -> Option<Value> {
-    let name = match &node.kind {
-        Kind::Text(name) => name,
-        Kind::Object(_) => return Some(node.to_value()),
-        _ => return node.wrong("the name of a sample, or an event written out", problems),
-    };
-    clerk::sample(name).or_else(|| {
-        let near = clerk::nearest(name, clerk::samples().map(|sample| sample.name));
-        problems.push(
-            Problem::error("unknown_sample", node, format!("there is no sample `{}`", shortened(name))).hint(
-                match near {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => "`deskbell samples` lists them".to_owned(),
-                },
-            ),
-        );
-        None
-    })
+fn compile_event(node: &Node, problems: &mut Problems) -> Option<Input> {
+    match &node.kind {
+        Kind::Text(name) => Some(Input::Sample(node.clone(), name.clone())),
+        Kind::Object(_) => Some(Input::Given(node.to_value())),
+        _ => node.wrong("the name of a sample, or an event written out", problems),
+    }
 }
 
 /// Runs all tests. `folder` is where the file stands.
@@ -151,6 +141,9 @@ impl Test {
     fn event(&self, folder: &Path) -> Result<Value, Box<Problem>> {
         let (node, mut json) = match &self.event {
             Input::Given(json) => (&self.node, json.clone()),
+            Input::Sample(node, name) => {
+                (node, clerk::sample(name).ok_or_else(|| Box::new(self.unknown_sample(node, name)))?)
+            }
             Input::File(node, path) => {
                 let unusable = |why: String| Box::new(self.fails(node, format!("`{}` {why}", shortened(path))));
                 let bytes =
@@ -166,6 +159,14 @@ impl Test {
             changed.map_err(|error| Box::new(self.fails(node, format!("`{path}` cannot be changed: {error}"))))?;
         }
         Ok(json)
+    }
+
+    fn unknown_sample(&self, node: &Node, name: &str) -> Problem {
+        let near = clerk::nearest(name, clerk::samples().map(|sample| sample.name));
+        self.fails(node, format!("there is no sample `{}`", shortened(name))).hint(match near {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "`deskbell samples` lists them".to_owned(),
+        })
     }
 
     fn fails(&self, at: &Node, message: String) -> Problem {

@@ -22,7 +22,9 @@ fn check(marked: &str, expected: &[&[&str]]) {
     let file = folder.path().join("routes.yaml");
     fs::write(&file, marked.replace('«', "")).expect("a file");
 
-    let ran = run_with("check --format json", |command| drop(command.arg(&file)));
+    let ran = run_with("check --format json", |command| {
+        command.arg(&file);
+    });
     let report = ran.json();
     let found = report["problems"].as_array().expect("a list");
     assert_eq!(found.len(), expected.len(), "{marked}{found:#?}");

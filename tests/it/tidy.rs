@@ -73,7 +73,7 @@ const LANGUAGE: [&str; 4] = ["serde", "serde_json", "tokio", "tracing"];
 
 const MOST_LINES: usize = 400;
 /// Files that may be longer, each with its reason.
-const LONGER: &[(&str, &str)] = &[];
+const LONGER: &[(&str, &str)] = &[("jsonpath/tests", "a table of filters, what each selects and what each is told")];
 
 /// A file of `src/` without its tests, comments and documentation.
 struct Source {
@@ -102,7 +102,8 @@ fn collect(folder: &Path, prefix: &str, sources: &mut Vec<Source>) {
         let text = fs::read_to_string(&path).expect("a file");
         let path = format!("{prefix}{name}");
         let room = path.split('/').next().expect("a room").to_owned();
-        let code = if name == "tests" { String::new() } else { code(&text) };
+        let is_test = ["tests", "properties"].contains(&&*name);
+        let code = if is_test { String::new() } else { code(&text) };
         sources.push(Source { path, room, lines: text.lines().count(), code });
     }
 }
@@ -251,7 +252,9 @@ fn every_file_of_rules_in_the_readme_compiles() {
     let mut checked = 0;
     for block in blocks.filter(|block| block.contains("routes:")) {
         fs::write(&file, format!("{block}\n")).expect("a file");
-        let ran = run_with("check", |command| drop(command.arg(&file)));
+        let ran = run_with("check", |command| {
+            command.arg(&file);
+        });
         assert_eq!(ran.status, 0, "{block}\n{}", ran.stdout);
         checked += 1;
     }
