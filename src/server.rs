@@ -91,8 +91,8 @@ impl Gateway {
             hint: None,
             problems: problems.clone(),
         })?;
+        let running = fingerprint(content.as_deref().ok(), &compiled.files);
         let secret_files: Vec<_> = compiled.files.into_keys().collect();
-        let running = fingerprint(&content, &secret_files);
 
         let listeners = Listeners {
             webhooks: bind(&options.listen).await?,
