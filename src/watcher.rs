@@ -122,6 +122,9 @@ impl Watcher {
     async fn look(&mut self, at_once: bool) -> LastReload {
         let mut content = self.file.read();
         let mut seen = self.fingerprint(&content);
+        if !at_once && seen != self.seen {
+            (content, seen) = self.settle(seen).await;
+        }
         if seen == self.seen {
             if at_once {
                 self.metrics.reload(Reloaded::Unchanged.as_str());
@@ -134,14 +137,6 @@ impl Watcher {
             };
             return LastReload { result, ..last };
         }
-        for _ in 0..if at_once { 0 } else { MOST_SETTLING_ROUNDS } {
-            tokio::time::sleep(SETTLED).await;
-            content = self.file.read();
-            let before = std::mem::replace(&mut seen, self.fingerprint(&content));
-            if before == seen {
-                break;
-            }
-        }
         self.seen = seen;
         let last = match content {
             Ok(bytes) => self.take(&bytes),
@@ -150,6 +145,21 @@ impl Watcher {
         self.metrics.reload(last.result.as_str());
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = last.clone();
         last
+    }
+
+    /// Waits until the content stays the same: it is still being written.
+    async fn settle(&self, mut seen: Fingerprint) -> (std::io::Result<Vec<u8>>, Fingerprint) {
+        for _ in 0..MOST_SETTLING_ROUNDS {
+            tokio::time::sleep(SETTLED).await;
+            let content = self.file.read();
+            let before = std::mem::replace(&mut seen, self.fingerprint(&content));
+            if before == seen {
+                return (content, seen);
+            }
+        }
+        let content = self.file.read();
+        seen = self.fingerprint(&content);
+        (content, seen)
     }
 
     fn fingerprint(&self, content: &std::io::Result<Vec<u8>>) -> Fingerprint {

@@ -190,6 +190,22 @@ fn a_broken_file_leaves_the_good_rules_running_and_says_so() {
 }
 
 #[test]
+fn a_file_whose_tests_fail_is_refused() {
+    let watched = Watched::new(|_| {});
+    let failing = format!("{}tests: [{{ event: user.created, expect: [] }}]\n", watched.rules(HELLO));
+    write(watched.place.path("routes.yaml"), &failing);
+    watched.gateway.wait_for("deskbell_rules_reloads_total{result=\"rejected\"}", 1.0);
+    watched.decides("welcome");
+    let problem = watched.gateway.get("/api/rules").json()["last_reload"]["problems"][0].clone();
+    assert_eq!((&problem["code"], &problem["line"]), (&json!("test_failed"), &json!(7)), "{problem:#}");
+
+    let passing = failing.replace("expect: []", "expect: [{ route: hello }]");
+    write(watched.place.path("routes.yaml"), &passing);
+    wait_until_it_runs(&watched.gateway, &passing);
+    watched.decides("hello");
+}
+
+#[test]
 fn a_file_that_is_gone_leaves_the_good_rules_running_and_may_come_back() {
     let watched = Watched::new(|_| {});
     let text = std::fs::read_to_string(watched.place.path("routes.yaml")).expect("rules");
