@@ -34,6 +34,7 @@
 //! file · **delivery**: one rendered Novu call on its way · **attempt**: one try of a delivery ·
 //! **outcome**: how it ended · **revision**: which version of the file decided.
 
+#![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable))]
 
 // The path, in the order in which an event takes it.

@@ -208,7 +208,7 @@ fn compile_file(
     };
     let names: Vec<&str> = sources.iter().map(|(name, _)| &**name).collect();
     let routes = compile_routes(fields, &names, problems);
-    let tests = fields.get("tests").map_or(Vec::new(), |tests| suite::compile(tests, &names, problems));
+    let tests = fields.get("tests").map_or(Vec::new(), |tests| suite::compile(tests, problems));
     let rules = routes.zip(vars).map(|(routes, vars)| {
         let (by_type, with_glob) = index(&routes);
         Rules { revision, settings: Arc::new(settings), sources, routes, by_type, with_glob, vars }

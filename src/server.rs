@@ -97,8 +97,8 @@ impl Gateway {
             problems: problems.clone(),
         })?;
         problems.extend(tests.problems);
+        let running = fingerprint(content.as_deref().ok(), &compiled.files);
         let secret_files: Vec<_> = compiled.files.into_keys().collect();
-        let running = fingerprint(&content, &secret_files);
 
         let listeners = Listeners {
             webhooks: bind(&options.listen).await?,

@@ -29,6 +29,8 @@ pub struct Test {
 
 #[derive(Debug)]
 enum Input {
+    /// By its name. One that is not known fails the test and not the file: samples come and go.
+    Sample(Node, String),
     Given(Value),
     /// Relative to the folder of the file.
     File(Node, String),
@@ -44,19 +46,19 @@ pub struct Report {
 }
 
 /// Reads `tests`.
-pub fn compile(node: &Node, sources: &[&str], problems: &mut Problems) -> Vec<Test> {
+pub fn compile(node: &Node, problems: &mut Problems) -> Vec<Test> {
     let items = node.list(problems).unwrap_or_default();
-    items.iter().enumerate().filter_map(|(index, item)| compile_test(index, item, sources, problems)).collect()
+    items.iter().enumerate().filter_map(|(index, item)| compile_test(index, item, problems)).collect()
 }
 
-fn compile_test(index: usize, node: &Node, sources: &[&str], problems: &mut Problems) -> Option<Test> {
+fn compile_test(index: usize, node: &Node, problems: &mut Problems) -> Option<Test> {
     let fields = node.fields(&TEST_KEYS, problems)?;
     let name = match fields.get("name") {
         Some(name) => name.text(problems)?.to_owned(),
         None => format!("#{}", index + 1),
     };
     let event = match (fields.get("event"), fields.get("file")) {
-        (Some(event), None) => Input::Given(compile_event(event, problems)?),
+        (Some(event), None) => compile_event(event, problems)?,
         (None, Some(file)) => Input::File(file.clone(), file.text(problems)?.to_owned()),
         (None, None) if !(fields.lacks("event") && fields.lacks("file")) => return None,
         _ => {
@@ -78,9 +80,7 @@ fn compile_test(index: usize, node: &Node, sources: &[&str], problems: &mut Prob
         item.fields(&EXPECT_KEYS, problems);
     }
     let source = match fields.get("source") {
-        // None of them could be read: that is reported where they stand.
-        Some(_) if sources.is_empty() => return None,
-        Some(source) => Some(source.word(sources, problems)?.to_owned()),
+        Some(source) => Some(source.text(problems)?.to_owned()),
         None => None,
     };
     let mut changes = Vec::new();
@@ -93,24 +93,12 @@ fn compile_test(index: usize, node: &Node, sources: &[&str], problems: &mut Prob
     Some(Test { name, node: node.clone(), event, source, changes, expect: expect.to_vec() })
 }
 
-fn compile_event(node: &Node, problems: &mut Problems) -> Option<Value> {
-    let name = match &node.kind {
-        Kind::Text(name) => name,
-        Kind::Object(_) => return Some(node.to_value()),
-        _ => return node.wrong("the name of a sample, or an event written out", problems),
-    };
-    clerk::sample(name).or_else(|| {
-        let near = clerk::nearest(name, clerk::samples().map(|sample| sample.name));
-        problems.push(
-            Problem::error("unknown_sample", node, format!("there is no sample `{}`", shortened(name))).hint(
-                match near {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => "`deskbell samples` lists them".to_owned(),
-                },
-            ),
-        );
-        None
-    })
+fn compile_event(node: &Node, problems: &mut Problems) -> Option<Input> {
+    match &node.kind {
+        Kind::Text(name) => Some(Input::Sample(node.clone(), name.clone())),
+        Kind::Object(_) => Some(Input::Given(node.to_value())),
+        _ => node.wrong("the name of a sample, or an event written out", problems),
+    }
 }
 
 /// Runs all tests. `folder` is where the file stands.
@@ -130,6 +118,9 @@ impl Test {
             Ok(json) => json,
             Err(problem) => return vec![*problem],
         };
+        if let Some(source) = self.source.as_ref().filter(|source| rules.source(source).is_none()) {
+            return vec![self.fails(&self.node, format!("there is no source `{}`", shortened(source)))];
+        }
         let first = rules.source_names().next().map_or(DEFAULT_SOURCE, |name| name);
         let at = clerk::occurred_at(&json).unwrap_or_else(now);
         let event = Event::unsigned(self.source.as_deref().unwrap_or(first), "msg_test", json, at);
@@ -150,6 +141,9 @@ impl Test {
     fn event(&self, folder: &Path) -> Result<Value, Box<Problem>> {
         let (node, mut json) = match &self.event {
             Input::Given(json) => (&self.node, json.clone()),
+            Input::Sample(node, name) => {
+                (node, clerk::sample(name).ok_or_else(|| Box::new(self.unknown_sample(node, name)))?)
+            }
             Input::File(node, path) => {
                 let unusable = |why: String| Box::new(self.fails(node, format!("`{}` {why}", shortened(path))));
                 let bytes =
@@ -165,6 +159,14 @@ impl Test {
             changed.map_err(|error| Box::new(self.fails(node, format!("`{path}` cannot be changed: {error}"))))?;
         }
         Ok(json)
+    }
+
+    fn unknown_sample(&self, node: &Node, name: &str) -> Problem {
+        let near = clerk::nearest(name, clerk::samples().map(|sample| sample.name));
+        self.fails(node, format!("there is no sample `{}`", shortened(name))).hint(match near {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "`deskbell samples` lists them".to_owned(),
+        })
     }
 
     fn fails(&self, at: &Node, message: String) -> Problem {
@@ -228,8 +230,10 @@ impl Test {
                 if found != Some(&wanted) {
                     let found =
                         found.map_or("missing".to_owned(), |found| format!("`{}`", shortened(&found.to_string())));
-                    let problem = self.fails(expected, format!("`{path}` is {found}"));
-                    unmet.push(problem.expected(format!("`{}`", shortened(&wanted.to_string()))));
+                    // The message is logged, and the event may be a real one: no value is in it.
+                    let problem = self.fails(expected, format!("`{path}` is not what is expected"));
+                    let wanted = format!("`{}`", shortened(&wanted.to_string()));
+                    unmet.push(problem.expected(wanted).hint(format!("it is {found}")));
                 }
             }
         }
@@ -251,4 +255,125 @@ fn take_expected(expected: &Node, sent: &mut Vec<Delivery>) -> Option<Delivery> 
         None => 0,
     };
     Some(sent.remove(position))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::outside::Outside;
+    use crate::rules::Rules;
+
+    const ROUTES: &str = "routes:
+  - event: user.created
+    workflow: welcome
+    payload: { name: \"{{data.first_name}}\", plan: { seats: 3, tags: [a, b] } }
+  - { name: each, event: user.created, each: '$.data.email_addresses[*]', workflow: address, topic: \"t-{{item.id}}\" }
+  - { name: banned, event: user.created, filter: $.data.banned == true, workflow: banned }
+tests:
+";
+
+    /// Runs one test of a file, and compares what is wrong: the path, the message, what is said besides.
+    #[track_caller]
+    fn check(test: &str, unmet: &[(&str, &str, &str)]) {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("event.json"), r#"{"type":"user.created","data":{"id":"u"}}"#)
+            .expect("a file");
+        let compiled = Rules::compile(format!("{ROUTES}  - {test}\n").as_bytes(), Outside::Optional);
+        assert!(compiled.problems.is_empty(), "{:?}", compiled.problems);
+        let report = compiled.run_tests(folder.path());
+        let found: Vec<(&str, &str, String)> = report
+            .problems
+            .iter()
+            .map(|problem| {
+                let said = [problem.expected.as_deref(), problem.hint.as_deref()].into_iter().flatten();
+                (problem.path.as_str(), problem.message.as_str(), said.collect::<Vec<_>>().join("; "))
+            })
+            .collect();
+        let unmet: Vec<(&str, &str, String)> =
+            unmet.iter().map(|(path, message, said)| (*path, *message, (*said).to_owned())).collect();
+        assert_eq!(found, unmet, "{test}");
+        assert_eq!((report.passed, report.failed), if unmet.is_empty() { (1, 0) } else { (0, 1) });
+    }
+
+    const BOTH: &str = "{ route: each, topic: t-idn_3JV53yVLSSGRMZtoMl1A3hKEoOr }, { route: each }";
+
+    #[test]
+    fn what_is_named_has_to_match_and_the_list_is_complete() {
+        check(&format!("{{ event: user.created, expect: [{{ route: welcome }}, {BOTH}] }}"), &[]);
+        check(
+            &format!(
+                "{{ event: user.created, expect: [{BOTH}, {{ route: welcome, workflow: welcome, payload: {{ plan: {{ tags: [a, b] }} }} }}] }}"
+            ),
+            &[],
+        );
+        check(
+            &format!("{{ name: x, event: user.created, expect: [{BOTH}] }}"),
+            &[("tests[0]", "test `x`: `welcome` is sent, and the test does not expect it", "")],
+        );
+        check(
+            "{ event: user.created, expect: [{ route: welcome }, { route: each }, { route: each }, { route: each }] }",
+            &[("tests[0].expect[3]", "test `#1`: `each` is not sent", "it is sent fewer times than the test expects")],
+        );
+    }
+
+    #[test]
+    fn every_leaf_that_differs_is_told() {
+        let payload = "payload: { name: Bob, plan: { seats: 4, tags: [a], more: 1 } }";
+        check(
+            &format!("{{ event: user.created, expect: [{{ route: welcome, {payload} }}, {BOTH}] }}"),
+            &[
+                (
+                    "tests[0].expect[0].payload.name",
+                    "test `#1`: `payload.name` is not what is expected",
+                    "`\"Bob\"`; it is `\"Ada\"`",
+                ),
+                (
+                    "tests[0].expect[0].payload.plan.seats",
+                    "test `#1`: `payload.plan.seats` is not what is expected",
+                    "`4`; it is `3`",
+                ),
+                (
+                    "tests[0].expect[0].payload.plan.tags",
+                    "test `#1`: `payload.plan.tags` is not what is expected",
+                    "`[\"a\"]`; it is `[\"a\",\"b\"]`",
+                ),
+                (
+                    "tests[0].expect[0].payload.plan.more",
+                    "test `#1`: `payload.plan.more` is not what is expected",
+                    "`1`; it is missing",
+                ),
+            ],
+        );
+    }
+
+    #[test]
+    fn events_come_from_samples_files_and_the_test_itself() {
+        let none = "expect: [{ route: welcome, subscriber: { subscriberId: u } }]";
+        check(&format!("{{ file: event.json, {none} }}"), &[]);
+        check(&format!("{{ event: {{ type: user.created, data: {{ id: u }} }}, {none} }}"), &[]);
+        check(&format!("{{ event: user.created, set: {{ data.id: u }}, unset: data.email_addresses, {none} }}"), &[]);
+        check("{ event: user.deleted, expect: [] }", &[]);
+        let unreadable = "test `#1`: `nowhere.json` cannot be read: No such file or directory (os error 2)";
+        check("{ file: nowhere.json, expect: [] }", &[("tests[0].file", unreadable, "")]);
+    }
+
+    #[test]
+    fn a_route_that_is_not_taken_says_why() {
+        check(
+            &format!(
+                "{{ event: user.created, expect: [{{ route: welcome }}, {BOTH}, {{ route: banned }}, {{ route: welcom }}] }}"
+            ),
+            &[
+                (
+                    "tests[0].expect[3]",
+                    "test `#1`: `banned` is not sent",
+                    "the filter `$.data.banned == true` does not hold: `$.data.banned` is `false` (boolean)",
+                ),
+                (
+                    "tests[0].expect[4]",
+                    "test `#1`: `welcom` is not sent",
+                    "there is no such route, did you mean `welcome`?",
+                ),
+            ],
+        );
+    }
 }

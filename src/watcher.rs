@@ -1,5 +1,6 @@
 //! The file changed: compile and swap, or keep the last good rules and say why.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -88,7 +89,7 @@ pub struct Watcher {
     pub rules: watch::Sender<Arc<Rules>>,
     pub metrics: Arc<Metrics>,
     pub last: Arc<Mutex<LastReload>>,
-    /// The secret files of the rules that run.
+    /// The secret files that were named at the last look.
     pub secret_files: Vec<PathBuf>,
     /// What was looked at last, and what runs.
     pub seen: Fingerprint,
@@ -120,22 +121,21 @@ impl Watcher {
     /// Looks at the content; takes it if it is new and good.
     async fn look(&mut self, at_once: bool) -> LastReload {
         let mut content = self.file.read();
-        let mut seen = fingerprint(&content, &self.secret_files);
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        // Who asks about a file that was rejected is told again what is wrong with it.
-        if seen == self.seen && !(at_once && last.result == Reloaded::Rejected) {
+        let mut seen = self.fingerprint(&content);
+        if !at_once && seen != self.seen {
+            (content, seen) = self.settle(seen).await;
+        }
+        if seen == self.seen {
             if at_once {
                 self.metrics.reload(Reloaded::Unchanged.as_str());
             }
-            return LastReload { result: Reloaded::Unchanged, ..last };
-        }
-        for _ in 0..if at_once { 0 } else { MOST_SETTLING_ROUNDS } {
-            tokio::time::sleep(SETTLED).await;
-            content = self.file.read();
-            let before = std::mem::replace(&mut seen, fingerprint(&content, &self.secret_files));
-            if before == seen {
-                break;
-            }
+            let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            // What was wrong is still wrong, whoever asks.
+            let result = match last.result {
+                Reloaded::Rejected => Reloaded::Rejected,
+                Reloaded::Applied | Reloaded::Unchanged => Reloaded::Unchanged,
+            };
+            return LastReload { result, ..last };
         }
         self.seen = seen;
         let last = match content {
@@ -147,12 +147,34 @@ impl Watcher {
         last
     }
 
+    /// Waits until the content stays the same: it is still being written.
+    async fn settle(&self, mut seen: Fingerprint) -> (std::io::Result<Vec<u8>>, Fingerprint) {
+        for _ in 0..MOST_SETTLING_ROUNDS {
+            tokio::time::sleep(SETTLED).await;
+            let content = self.file.read();
+            let before = std::mem::replace(&mut seen, self.fingerprint(&content));
+            if before == seen {
+                return (content, seen);
+            }
+        }
+        let content = self.file.read();
+        seen = self.fingerprint(&content);
+        (content, seen)
+    }
+
+    fn fingerprint(&self, content: &std::io::Result<Vec<u8>>) -> Fingerprint {
+        let secrets = self.secret_files.iter().map(|path| (path.clone(), std::fs::read(path).ok()));
+        fingerprint(content.as_deref().ok(), &secrets.collect())
+    }
+
     fn take(&mut self, bytes: &[u8]) -> LastReload {
         let compiled = self.file.compile(bytes);
         let tests = compiled.run_tests(&folder_of(&self.file.path));
         let Compiled { revision, rules, mut problems, files, .. } = compiled;
         problems.extend(tests.problems);
-        let files: Vec<PathBuf> = files.into_keys().collect();
+        // Of rules with errors too: the secret that they miss may come.
+        self.seen = fingerprint(Some(bytes), &files);
+        self.secret_files = files.into_keys().collect();
         let result = match rules.filter(|_| tests.failed == 0) {
             Some(_) if self.seen == self.running => {
                 self.metrics.rules(&revision, now());
@@ -161,8 +183,6 @@ impl Watcher {
             Some(rules) => {
                 self.metrics.rules(&revision, now());
                 self.rules.send_replace(Arc::new(rules));
-                self.secret_files = files;
-                self.seen = fingerprint(&Ok(bytes.to_vec()), &self.secret_files);
                 self.running = self.seen;
                 tracing::info!(revision, "rules applied");
                 Reloaded::Applied
@@ -194,24 +214,22 @@ impl Watcher {
 fn report_rejected(file: &Path, revision: &str, problems: &[Problem]) {
     tracing::error!(revision, "the changed rules have errors or fail their tests; the last good ones stay");
     for problem in problems.iter().filter(|problem| problem.severity == Severity::Error) {
-        let Problem { line, column, message, expected, hint, .. } = problem;
-        tracing::error!(expected, hint, "{}:{line}:{column}: {message}", file.display());
+        tracing::error!("{}:{}:{}: {}", file.display(), problem.line, problem.column, problem.message);
     }
 }
 
 /// The content of the file and of the secret files, as one number.
-pub fn fingerprint(content: &std::io::Result<Vec<u8>>, secret_files: &[PathBuf]) -> Fingerprint {
+pub fn fingerprint(content: Option<&[u8]>, secrets: &BTreeMap<PathBuf, Option<Vec<u8>>>) -> Fingerprint {
     let mut hash = Sha256::new();
-    let mut add = |content: Option<&[u8]>| match content {
-        Some(bytes) => {
-            hash.update((bytes.len() as u64 + 1).to_le_bytes());
-            hash.update(bytes);
+    let secrets = secrets.values().map(Option::as_deref);
+    for content in std::iter::once(content).chain(secrets) {
+        match content {
+            Some(bytes) => {
+                hash.update((bytes.len() as u64 + 1).to_le_bytes());
+                hash.update(bytes);
+            }
+            None => hash.update(0_u64.to_le_bytes()),
         }
-        None => hash.update(0_u64.to_le_bytes()),
-    };
-    add(content.as_deref().ok());
-    for path in secret_files {
-        add(std::fs::read(path).ok().as_deref());
     }
     hash.finalize().into()
 }

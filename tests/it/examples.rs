@@ -57,7 +57,9 @@ fn take_id(body: &mut Value) -> String {
 fn every_example_checks_without_error_or_warning_and_passes_its_own_tests() {
     let files = folders().into_iter().map(|folder| folder.join("routes.yaml"));
     for file in files.chain([repository("routes.yaml")]) {
-        let ran = run_with("check --strict --format json", |command| command.arg(&file));
+        let ran = run_with("check --strict --format json", |command| {
+            command.arg(&file);
+        });
         let report = ran.json();
         assert_eq!((ran.status, ran.stderr.as_str()), (0, ""), "{report:#}");
         let problems = report["problems"].as_array().expect("a list");
@@ -72,8 +74,9 @@ fn every_event_of_an_example_becomes_the_requests_that_it_shows() {
     for folder in folders() {
         for (event, expected) in events(&folder) {
             let explain = || {
-                let ran =
-                    run_with("explain --json --routes", |command| command.arg(folder.join("routes.yaml")).arg(&event));
+                let ran = run_with("explain --json --routes", |command| {
+                    command.arg(folder.join("routes.yaml")).arg(&event);
+                });
                 ran.fine().json()
             };
             let explained = explain();

@@ -22,7 +22,9 @@ fn check(marked: &str, expected: &[&[&str]]) {
     let file = folder.path().join("routes.yaml");
     fs::write(&file, marked.replace('«', "")).expect("a file");
 
-    let ran = run_with("check --format json", |command| command.arg(&file));
+    let ran = run_with("check --format json", |command| {
+        command.arg(&file);
+    });
     let report = ran.json();
     let found = report["problems"].as_array().expect("a list");
     assert_eq!(found.len(), expected.len(), "{marked}{found:#?}");
@@ -175,10 +177,7 @@ fn what_is_no_yaml_is_told_with_its_place() {
         "  - event: «*.created\n    workflow: x",
         &[&["error bad_yaml : not readable as YAML", "put the value in quotes"]],
     );
-    check_route(
-        "    payload: { a: {«{data.id}} }",
-        &[&["bad_yaml", "put the template in quotes, as in `\"{{data.id}}\"`"]],
-    );
+    check_route("    payload: { a: {«{data.id}} }", &[&["bad_yaml", "needs quotes, as in `\"{{data.id}}\"`"]]);
     check_route("    filter: «@.data", &[&["bad_yaml", "hint: put the value in quotes"]]);
     check("routes: «[\n", &[&["bad_yaml : not readable as YAML: unclosed bracket '['; expected"]]);
     check("routes:\n\t«- x\n", &[&["bad_yaml : not readable as YAML: tabs disallowed"]]);

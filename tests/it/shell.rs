@@ -46,10 +46,10 @@ impl Ran {
 
 /// Runs the binary with arguments between spaces.
 pub fn run(arguments: &str) -> Ran {
-    run_with(arguments, |command| command)
+    run_with(arguments, |_| {})
 }
 
-pub fn run_with(arguments: &str, change: impl FnOnce(&mut Command) -> &mut Command) -> Ran {
+pub fn run_with(arguments: &str, change: impl FnOnce(&mut Command)) -> Ran {
     let mut command = deskbell();
     command.args(arguments.split_whitespace());
     change(&mut command);

@@ -144,14 +144,7 @@ fn a_value_of_another_kind_is_told_with_what_belongs_there() {
     check("«text\n", &[&["bad_value : `text`", "expected an object"]]);
     check_routes("  - «text", &[&["bad_value routes[0]: `text`", "expected an object"]]);
     check_routes("  - { event: «[], workflow: a }", &[&["bad_value routes[0].event", "a Clerk event type such as"]]);
-    check_route(
-        "tests: [{ source: «nowhere, event: user.created, expect: [] }]",
-        &[&["bad_value tests[0].source", "one of `clerk`"]],
-    );
-    check_route(
-        "tests: [{ event: «user.crated, expect: [] }]",
-        &[&["unknown_sample tests[0].event", "`user.created`?"]],
-    );
+    check_route("tests: [{ event: «user.crated, expect: [] }]", &[&["test_failed tests[0].event", "`user.created`?"]]);
 }
 
 #[test]
