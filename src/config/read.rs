@@ -40,14 +40,14 @@ fn not_yaml(text: &str, error: &serde_saphyr::Error) -> Problem {
     let reason = reason.strip_suffix(&format!(" at line {line}, column {column}")).unwrap_or(reason);
     let message = match reason.strip_prefix("budget breached: ") {
         Some(breach) if breach.starts_with("Documents") => "more than one document is in the file".to_owned(),
-        Some(breach) => format!("the file is larger or deeper than is read: {breach}"),
+        Some(_) => "more is in the file, or deeper inside each other, than any file of rules needs".to_owned(),
         None => format!("not readable as YAML: {reason}"),
     };
     let rest = text.lines().nth(line as usize - 1).unwrap_or_default().chars().skip(column as usize - 1);
     let hint = match rest.take(1).collect::<String>().as_str() {
         _ if reason.starts_with("budget") => None,
         "{" => Some("a value that starts with a template needs quotes, as in `\"{{data.id}}\"`"),
-        "*" | "@" | "%" | "`" => Some("put the value in quotes"),
+        "*" | "&" | "!" | "@" | "%" | "`" => Some("put the value in quotes"),
         "\t" => Some("indent with spaces"),
         _ => None,
     };

@@ -181,5 +181,7 @@ fn what_is_no_yaml_is_told_with_its_place() {
     check_route("    filter: «@.data", &[&["bad_yaml", "hint: put the value in quotes"]]);
     check("routes: «[\n", &[&["bad_yaml : not readable as YAML: unclosed bracket '['; expected"]]);
     check("routes:\n\t«- x\n", &[&["bad_yaml : not readable as YAML: tabs disallowed"]]);
+    let deep = format!("routes: {}«[]{}\n", "[".repeat(63), "]".repeat(63));
+    check(&deep, &[&["bad_yaml : more is in the file, or deeper inside each other"]]);
     check("routes: []\n«---\nroutes: []\n", &[&["bad_yaml : more than one document is in the file"]]);
 }

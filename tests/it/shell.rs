@@ -1,11 +1,12 @@
 //! The binary as people and scripts run it: to its end, with what it printed and its exit status.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
+use std::io::{Read, Write};
+use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 
 use serde_json::Value;
 
-use crate::harness::deskbell;
+use crate::harness::{deskbell, eventually};
 
 #[derive(Debug)]
 pub struct Ran {
@@ -62,10 +63,31 @@ pub fn run_command(mut command: Command, stdin: &[u8]) -> Ran {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
     // It may have ended without reading.
     let _ = child.stdin.take().expect("a pipe").write_all(stdin);
-    let output = child.wait_with_output().expect("it ends");
+    let stdout = read(child.stdout.take().expect("a pipe"));
+    let stderr = read(child.stderr.take().expect("a pipe"));
+    let mut running = Running(child);
+    let status = eventually("it ends", || running.0.try_wait().expect("a status"));
     Ran {
-        status: output.status.code().expect("an exit status"),
-        stdout: String::from_utf8(output.stdout).expect("text"),
-        stderr: String::from_utf8(output.stderr).expect("text"),
+        status: status.code().expect("an exit status"),
+        stdout: stdout.join().expect("text"),
+        stderr: stderr.join().expect("text"),
     }
+}
+
+/// What was meant to fail may run, and runs no longer than its test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn read(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut text = String::new();
+        pipe.read_to_string(&mut text).expect("text");
+        text
+    })
 }

@@ -114,8 +114,11 @@ fn code(text: &str) -> String {
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
         if line == "#[cfg(test)]" {
-            // Up to the end of the item, which rustfmt has put at the margin.
-            let _ = lines.by_ref().find(|line| *line == "}" || (line.ends_with(';') && !line.starts_with(' ')));
+            // A line, or up to the brace that rustfmt has put at the margin.
+            let head = lines.find(|line| line.ends_with(['{', ';']));
+            if head.is_some_and(|head| head.ends_with('{')) {
+                lines.find(|line| *line == "}");
+            }
         } else if !line.trim_start().starts_with("//") {
             code.push_str(line);
             code.push('\n');
