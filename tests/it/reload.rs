@@ -7,8 +7,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use deskbell::compiled::Compiled;
 use deskbell::outside::Outside;
-use deskbell::rules::Rules;
 use serde_json::json;
 
 use crate::harness::{Client, Gateway, Place, SECRET, Signed, WELCOME, eventually, rules, sample};
@@ -17,7 +17,7 @@ use crate::novu::Novu;
 const HELLO: &str = "  - { event: user.created, workflow: hello }\n";
 
 fn revision(text: &str) -> String {
-    Rules::compile(text.as_bytes(), Outside::Optional).revision
+    Compiled::of(text.as_bytes(), Outside::Optional).revision
 }
 
 fn reloads(gateway: &Gateway, result: &str) -> f64 {
