@@ -2,19 +2,15 @@
 //!
 //! Derived structs stop at the first mistake; this tree lets every step report all of its own.
 
-use std::collections::{HashMap, HashSet};
-use std::fmt;
+mod read;
+mod scan;
 
-use granit_parser::{Event, Parser, Span};
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::{Number, Value};
-use serde_saphyr::{Spanned, options::DuplicateKeyPolicy};
+use serde_json::{Map, Number, Value};
 
 use crate::clerk;
-use crate::problem::{Problem, Problems, Severity};
-
-/// The largest file that is read, in bytes. Ten thousand routes are about a quarter of it.
-pub const MAX_FILE_BYTES: usize = 8 * 1024 * 1024;
+use crate::problem::{Problem, Problems};
+use crate::units::{Millis, parse_duration};
+pub use read::parse;
 
 /// A value of the file, and where it stands.
 #[derive(Clone, Debug)]
@@ -46,257 +42,34 @@ pub struct Key {
     pub column: u32,
 }
 
-/// Reads the text of a file into a tree. Without a tree, the problems hold the reason.
-pub fn parse(text: &str, problems: &mut Problems) -> Option<Node> {
-    if text.len() > MAX_FILE_BYTES {
-        let message = format!("the file has {} bytes, too many to read", text.len());
-        problems.push(at(1, 1, "too_large", message).expected(format!("at most {MAX_FILE_BYTES} bytes")));
-        return None;
-    }
-    match serde_saphyr::from_str_with_options::<Spanned<Raw>>(text, options()) {
-        Ok(raw) => {
-            let tagged = report_tags_and_duplicates(text, problems);
-            Some(raw.value.locate(&raw.referenced, String::new(), &tagged))
-        }
-        Err(error) => {
-            let (line, column) = error.location().map_or((1, 1), |place| (place.line() as u32, place.column() as u32));
-            let message = format!("not readable as YAML: {}", first_sentence(&error.without_snippet().to_string()));
-            problems.push(at(line.max(1), column.max(1), "bad_yaml", message));
-            None
-        }
-    }
-}
-
-fn options() -> serde_saphyr::Options {
-    serde_saphyr::options! {
-        // Duplicates are all reported by `report_tags_and_duplicates`.
-        duplicate_keys: DuplicateKeyPolicy::FirstWins,
-        strict_booleans: true,
-        budget: serde_saphyr::budget! {
-            max_documents: 1,
-            max_nodes: 1_000_000,
-            max_events: 3_000_000,
-            max_depth: 64,
-        },
-        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 100_000 },
-    }
-}
-
-fn first_sentence(text: &str) -> &str {
-    text.lines().next().unwrap_or_default().trim_end_matches('.')
-}
-
-fn at(line: u32, column: u32, code: &'static str, message: String) -> Problem {
-    Problem { severity: Severity::Error, code, line, column, path: String::new(), message, expected: None, hint: None }
-}
-
-type Places = HashSet<(u32, u32)>;
-
-/// A deserializer sees neither tags nor the second of two equal keys; the parser below it does.
-/// Returns the places of tagged values.
-fn report_tags_and_duplicates(text: &str, problems: &mut Problems) -> Places {
-    let mut tagged = Places::new();
-    let mut open: Vec<Open> = Vec::new();
-    for (event, span) in Parser::new_from_str(text).map_while(Result::ok) {
-        let (line, column) = place(&span);
-        let tag = match &event {
-            Event::Scalar(_, _, _, tag) | Event::SequenceStart(_, _, tag) | Event::MappingStart(_, _, tag) => {
-                tag.clone()
-            }
-            _ => None,
-        };
-        if let Some(tag) = tag {
-            tagged.insert((line, column));
-            let (line, column) =
-                span.tag_start().map_or((line, column), |tag| (tag.line() as u32, tag.col() as u32 + 1));
-            problems.push(
-                at(
-                    line,
-                    column,
-                    "yaml_tag",
-                    format!("`{}` is a YAML tag, and the value behind it would be lost", tag.original()),
-                )
-                .expected("a plain value")
-                .hint("put the whole value in quotes if it starts with `!`"),
-            );
-        }
-        match event {
-            Event::Scalar(text, ..) => {
-                if let Some(first) = open.last_mut().and_then(|open| open.key(&text, (line, column))) {
-                    problems.push(
-                        at(line, column, "duplicate_key", format!("`{text}` stands twice in the same object"))
-                            .hint(format!("the first is in line {}; join the two or delete one", first.0)),
-                    );
-                }
-            }
-            Event::Alias(_) => open.iter_mut().last().into_iter().for_each(Open::value),
-            Event::SequenceStart(..) | Event::MappingStart(..) => {
-                open.iter_mut().last().into_iter().for_each(Open::value);
-                open.push(if matches!(event, Event::MappingStart(..)) {
-                    Open::Object { keys: HashMap::new(), key_next: true }
-                } else {
-                    Open::List
-                });
-            }
-            Event::SequenceEnd | Event::MappingEnd => {
-                open.pop();
-            }
-            _ => {}
-        }
-    }
-    tagged
-}
-
-/// A collection that the scan is inside of.
-enum Open {
-    List,
-    Object { keys: HashMap<String, (u32, u32)>, key_next: bool },
-}
-
-impl Open {
-    /// Takes a scalar. If it is a key that was there before, says where.
-    fn key(&mut self, text: &str, place: (u32, u32)) -> Option<(u32, u32)> {
-        let Open::Object { keys, key_next } = self else { return None };
-        *key_next = !*key_next;
-        if *key_next || text == "<<" {
-            return None;
-        }
-        let first = *keys.entry(text.to_owned()).or_insert(place);
-        (first != place).then_some(first)
-    }
-
-    fn value(&mut self) {
-        if let Open::Object { key_next, .. } = self {
-            *key_next = !*key_next;
-        }
-    }
-}
-
-fn place(span: &Span) -> (u32, u32) {
-    (span.start.line() as u32, span.start.col() as u32 + 1)
-}
-
-/// A value as the deserializer hands it over.
-enum Raw {
-    Null,
-    Bool(bool),
-    Number(Number),
-    Text(String),
-    List(Vec<Spanned<Raw>>),
-    Object(Vec<(Spanned<String>, Spanned<Raw>)>),
-}
-
-impl Raw {
-    fn locate(self, location: &serde_saphyr::Location, path: String, tagged: &Places) -> Node {
-        let (line, column) = (location.line() as u32, location.column() as u32);
-        let kind = match self {
-            _ if tagged.contains(&(line, column)) => Kind::Reported,
-            Raw::Null => Kind::Null,
-            Raw::Bool(value) => Kind::Bool(value),
-            Raw::Number(value) => Kind::Number(value),
-            Raw::Text(value) => Kind::Text(value),
-            Raw::List(items) => Kind::List(
-                items
-                    .into_iter()
-                    .enumerate()
-                    .map(|(index, item)| item.value.locate(&item.referenced, format!("{path}[{index}]"), tagged))
-                    .collect(),
-            ),
-            Raw::Object(entries) => Kind::Object(
-                entries
-                    .into_iter()
-                    .map(|(key, value)| {
-                        let below = if path.is_empty() { key.value.clone() } else { format!("{path}.{}", key.value) };
-                        let node = value.value.locate(&value.referenced, below, tagged);
-                        let (line, column) = (key.referenced.line() as u32, key.referenced.column() as u32);
-                        (Key { name: key.value, line, column }, node)
-                    })
-                    .collect(),
-            ),
-        };
-        Node { line, column, path, kind }
-    }
-}
-
-impl<'de> Deserialize<'de> for Raw {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(RawVisitor)
-    }
-}
-
-struct RawVisitor;
-
-impl<'de> Visitor<'de> for RawVisitor {
-    type Value = Raw;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Raw, E> {
-        Ok(Raw::Null)
-    }
-
-    fn visit_none<E>(self) -> Result<Raw, E> {
-        Ok(Raw::Null)
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Raw, D::Error> {
-        Raw::deserialize(deserializer)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Raw, E> {
-        Ok(Raw::Bool(value))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Raw, E> {
-        Ok(Raw::Number(value.into()))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Raw, E> {
-        Ok(Raw::Number(value.into()))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Raw, E> {
-        Ok(Number::from_f64(value).map_or(Raw::Null, Raw::Number))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Raw, E> {
-        Ok(Raw::Text(value.to_owned()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Raw, A::Error> {
-        let mut list = Vec::new();
-        while let Some(item) = items.next_element()? {
-            list.push(item);
-        }
-        Ok(Raw::List(list))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Raw, A::Error> {
-        let mut object = Vec::new();
-        while let Some(entry) = entries.next_entry()? {
-            object.push(entry);
-        }
-        Ok(Raw::Object(object))
-    }
-}
-
 /// The known entries of an object.
 #[derive(Clone, Copy)]
 pub struct Fields<'a> {
     pub node: &'a Node,
+    known: &'static [&'static str],
 }
 
 impl<'a> Fields<'a> {
     pub fn get(&self, name: &str) -> Option<&'a Node> {
         self.node.find(name)
     }
+
+    /// Whether a key is missing. One that stands there misspelt is not: it is reported as unknown.
+    pub fn lacks(&self, name: &str) -> bool {
+        let misspelt = || match &self.node.kind {
+            Kind::Object(entries) => entries
+                .iter()
+                .filter(|(key, _)| !self.known.contains(&key.name.as_str()))
+                .any(|(key, _)| clerk::nearest(&key.name, self.known.iter().copied()) == Some(name)),
+            _ => false,
+        };
+        self.get(name).is_none() && !misspelt()
+    }
 }
 
 impl Node {
     /// An object of known keys; an unknown one is reported with the nearest known one.
-    pub fn fields(&self, known: &[&str], problems: &mut Problems) -> Option<Fields<'_>> {
+    pub fn fields(&self, known: &'static [&'static str], problems: &mut Problems) -> Option<Fields<'_>> {
         let entries = self.entries(problems)?;
         for (key, node) in entries.iter().filter(|(key, _)| !known.contains(&key.name.as_str())) {
             let hint = clerk::nearest(&key.name, known.iter().copied()).map(|near| format!("did you mean `{near}`?"));
@@ -305,7 +78,7 @@ impl Node {
                 .maybe_hint(hint);
             problems.push(Problem { line: key.line, column: key.column, ..problem });
         }
-        Some(Fields { node: self })
+        Some(Fields { node: self, known })
     }
 
     /// An object of any keys.
@@ -353,6 +126,15 @@ impl Node {
         }
     }
 
+    /// A duration such as `10m`.
+    pub fn duration(&self, problems: &mut Problems) -> Option<Millis> {
+        let millis = match &self.kind {
+            Kind::Text(text) => parse_duration(text).filter(|millis| *millis > 0),
+            _ => None,
+        };
+        millis.or_else(|| self.wrong("a duration such as `500ms`, `10s`, `5m`, `24h` or `7d`", problems))
+    }
+
     /// A whole number from 1 to `most`.
     pub fn count(&self, most: u64, problems: &mut Problems) -> Option<u64> {
         match &self.kind {
@@ -386,18 +168,29 @@ impl Node {
         None
     }
 
-    /// The value as JSON; nulls are reported.
-    pub fn to_json(&self, problems: &mut Problems) -> Option<Value> {
-        Some(match &self.kind {
+    /// The value as JSON, nulls and all: part of an event, where null is a value.
+    pub fn to_value(&self) -> Value {
+        match &self.kind {
+            Kind::Null | Kind::Reported => Value::Null,
             Kind::Bool(value) => Value::Bool(*value),
             Kind::Number(value) => Value::Number(value.clone()),
             Kind::Text(value) => Value::String(value.clone()),
-            Kind::List(items) => Value::Array(items.iter().filter_map(|item| item.to_json(problems)).collect()),
-            Kind::Object(entries) => Value::Object(
-                entries.iter().filter_map(|(key, node)| Some((key.name.clone(), node.to_json(problems)?))).collect(),
-            ),
-            Kind::Null | Kind::Reported => return self.wrong("a value", problems),
-        })
+            Kind::List(items) => items.iter().map(Node::to_value).collect(),
+            Kind::Object(entries) => entries.iter().map(|(key, node)| (key.name.clone(), node.to_value())).collect(),
+        }
+    }
+
+    /// The value as JSON; nulls are reported.
+    pub fn to_json(&self, problems: &mut Problems) -> Option<Value> {
+        match &self.kind {
+            Kind::Null | Kind::Reported => self.wrong("a value", problems),
+            Kind::List(items) => items.iter().map(|item| item.to_json(problems)).collect(),
+            Kind::Object(entries) => {
+                let entries = entries.iter().map(|(key, node)| Some((key.name.clone(), node.to_json(problems)?)));
+                entries.collect::<Option<Map<String, Value>>>().map(Value::Object)
+            }
+            _ => Some(self.to_value()),
+        }
     }
 }
 
@@ -409,7 +202,9 @@ impl Kind {
             Kind::Bool(false) => "`false`",
             Kind::Number(_) => "a number",
             Kind::Text(_) => "a text",
+            Kind::List(items) if items.is_empty() => "an empty list",
             Kind::List(_) => "a list",
+            Kind::Object(entries) if entries.is_empty() => "an empty object",
             Kind::Object(_) => "an object",
             Kind::Reported => "this",
         }

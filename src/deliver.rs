@@ -119,22 +119,24 @@ impl Deliverer {
     async fn record(&self, claimed: &Claimed, step: Step, outcome: &str) {
         let moment = now();
         self.store.finish(claimed.id, step.clone(), moment).await;
-        let (event, route, attempt) = (&claimed.event_id, &claimed.route, claimed.attempts);
+        let Claimed { source, event_id: event, route, attempts: attempt, .. } = claimed;
         match &step {
             Step::Delivered => {
                 self.metrics.delivered(route, moment - claimed.accepted_at);
-                tracing::info!(event, %route, attempt, "delivered");
+                tracing::info!(%source, event, %route, attempt, "delivered");
             }
             Step::Dead { reason } => {
                 let outcome = if reason == GAVE_UP { GAVE_UP } else { outcome };
                 self.metrics.delivery(route, outcome);
-                tracing::warn!(event, %route, attempt, reason, "dead");
+                tracing::warn!(%source, event, %route, attempt, reason, "dead");
             }
             Step::Expired => {
                 self.metrics.delivery(route, outcome);
-                tracing::info!(event, %route, "expired");
+                tracing::info!(%source, event, %route, "expired");
             }
-            Step::Again { reason, pause, .. } => tracing::debug!(event, %route, attempt, reason, pause, "again"),
+            Step::Again { reason, pause, .. } => {
+                tracing::debug!(%source, event, %route, attempt, reason, pause, "again")
+            }
             Step::GivenBack { .. } => {}
         }
     }

@@ -30,6 +30,8 @@ const IDLE_TIME: Duration = Duration::from_secs(75);
 const MAX_HEADER_BYTES: usize = 32 * 1024;
 /// What all bodies that are being read may take together, in bytes.
 const BODY_BUDGET: usize = 128 << 20;
+/// Most webhooks fit.
+const FIRST_ROOM: usize = 8 * 1024;
 /// How much of a body that is too large is read to its end, so that its sender gets to read the answer.
 const MAX_DISCARD: u64 = 16 << 20;
 
@@ -89,7 +91,8 @@ pub async fn read_body(request: Request<Incoming>, limit: usize) -> Result<Bytes
         return Err(BodyError::TooLarge);
     }
     let read = async {
-        let mut bytes = Vec::with_capacity(announced.map_or(0, |length| length as usize));
+        // What is announced costs its sender nothing: room is made for what arrives.
+        let mut bytes = Vec::with_capacity(announced.map_or(0, |length| length as usize).min(FIRST_ROOM));
         let mut permits = BUDGET.try_acquire_many(bytes.capacity() as u32).map_err(|_| BodyError::Busy)?;
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame.map_err(|_| BodyError::Lost)?.into_data() else { continue };

@@ -1,9 +1,13 @@
 //! Filters over an event, in RFC 9535 JSONPath: compiled once when the rules load, evaluated for every event.
 //!
 //! Nothing outside the RFC compiles, and what compiles means exactly what the RFC says: a missing member is not
-//! null, nothing is coerced, and numbers compare by value, exactly. Two bounds are ours. Integers in a filter reach
-//! to 2^53 - 1, like its indexes. And one evaluation takes at most 100 000 steps (a step is a node visited, a test
-//! made, or 64 bytes of text read): past them a selection ends where it is and a filter does not hold.
+//! null, nothing is coerced, and numbers compare by value, exactly. The bounds are ours:
+//!
+//! - A text has at most 4096 bytes, 32 open brackets, and 4 open function calls; its integers reach to 2^53 - 1.
+//! - A pattern that is written in a filter must be an I-Regexp; one that comes from the event matches nothing
+//!   unless it is one, of at most 1024 bytes.
+//! - An evaluation takes at most 100 000 steps (a node visited, a test made, or 64 bytes of text read are one,
+//!   a pattern compiled is a thousand). Past them a selection ends where it is, and a filter does not hold.
 
 mod advice;
 mod compile;
@@ -28,7 +32,7 @@ impl Filter {
     ///
     /// # Errors
     ///
-    /// Where the text leaves RFC 9535, is longer than 4096 bytes, or is nested too deep.
+    /// Where the text leaves RFC 9535 or the bounds of this module.
     pub fn compile(text: &str) -> Result<Filter, SyntaxError> {
         Ok(Filter { text: text.to_owned(), expression: compile::expression(text)? })
     }
@@ -86,7 +90,7 @@ impl Query {
     ///
     /// # Errors
     ///
-    /// Where the text leaves RFC 9535, is longer than 4096 bytes, or is nested too deep.
+    /// Where the text leaves RFC 9535 or the bounds of this module.
     pub fn compile(text: &str) -> Result<Query, SyntaxError> {
         compile::query(text)
     }
@@ -223,3 +227,8 @@ enum Pattern {
     Fixed(Regex),
     Computed { text: Box<Operand>, whole: bool },
 }
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;

@@ -1,24 +1,75 @@
+//! Deskbell: a signed Clerk webhook becomes a Novu trigger, by rules in one file.
+//!
+//! # The path of an event
+//!
+//! ```text
+//! request ─receive─▶ Received ─verify─▶ Event ─route─▶ wanted by ─render─▶ [Delivery]
+//!                                                                              │
+//!     200 ◀── Receipt ◀── store (one transaction: the event once, its deliveries)
+//!                           │ wake
+//!              deliver ◀── claim ── Claimed ──▶ novu ──▶ Outcome ──▶ store (done | again at | dead)
+//!                           │
+//!              observe ◀─── every arrow counts itself once
+//! ```
+//!
+//! Two functions hold an event's whole life: [`receive::receive`] and `deliver_next` in [`deliver`].
+//!
+//! # What always holds
+//!
+//! - **Render before store.** A delivery holds the finished Novu request. A reload never changes what
+//!   was promised, and delivering knows nothing of rules.
+//! - **The unique index decides** what is a duplicate, in the transaction that stores the deliveries.
+//! - **One snapshot per event.** An event is decided by one revision, whole.
+//! - **Level-triggered.** A wake-up carries no data: the worker asks the store what is due. A missed
+//!   wake-up does no harm.
+//! - **The middle is pure.** verify, route and render take the time as an argument and do no IO.
+//! - **Trust is a type.** Only [`verify`] makes an event of a request; only [`store`] hands out a
+//!   claimed delivery.
+//! - **Two listeners.** Webhooks face the internet; metrics, health and the API do not.
+//! - Nothing logs, labels or echoes a body, an address, a code, a link or a secret.
+//!
+//! # Words
+//!
+//! **source**: where webhooks come from · **event**: one verified webhook · **route**: a rule of the
+//! file · **delivery**: one rendered Novu call on its way · **attempt**: one try of a delivery ·
+//! **outcome**: how it ended · **revision**: which version of the file decided.
+
 #![forbid(unsafe_code)]
-pub mod admin;
-pub mod clerk;
-pub mod cli;
-pub mod config;
-pub mod deliver;
-pub mod http;
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable))]
+
+// The path, in the order in which an event takes it.
+pub mod receive;
+pub mod verify;
+
 pub mod jsonpath;
-pub mod novu;
+pub mod route;
+
+pub mod render;
+pub mod template;
+
+pub mod store;
+
+pub mod deliver;
+
 pub mod observe;
+
+// What steers it.
+pub mod config;
 pub mod outside;
 pub mod problem;
-pub mod receive;
-pub mod render;
-pub mod route;
 pub mod rules;
-pub mod server;
 pub mod settings;
-pub mod store;
-pub mod template;
-pub mod units;
-pub mod verify;
+pub mod suite;
 pub mod watcher;
+
+// What it knows of the world.
+pub mod clerk;
+pub mod novu;
+pub mod units;
+
+// What runs it.
+pub mod admin;
+pub mod cli;
+pub mod http;
+pub mod server;
 pub mod webhooks;

@@ -30,22 +30,32 @@ impl Account {
     /// # Errors
     /// What was expected of the URL or the key.
     pub fn new(api_url: &str, secret_key: &str) -> Result<Self, &'static str> {
-        const URL: &str = "a web address such as `https://api.novu.co`";
-        let base = Url::parse(api_url.trim()).map_err(|_| URL)?;
-        if !matches!(base.scheme(), "http" | "https") || base.host().is_none() || base.query().is_some() {
-            return Err(URL);
-        }
-        let trigger = Url::parse(&format!("{}{TRIGGER_PATH}", base.as_str().trim_end_matches('/'))).map_err(|_| URL)?;
-        let mut authorization = HeaderValue::from_str(&format!("ApiKey {}", secret_key.trim()))
-            .map_err(|_| "a Novu secret key: letters, digits and punctuation")?;
-        authorization.set_sensitive(true);
-        Ok(Self { trigger, authorization })
+        Ok(Self { trigger: trigger_url(api_url)?, authorization: authorization(secret_key)? })
     }
 
     /// The address that workflows are triggered at.
     pub fn trigger_url(&self) -> &str {
         self.trigger.as_str()
     }
+}
+
+/// The address that workflows are triggered at, or what was expected.
+pub fn trigger_url(api_url: &str) -> Result<Url, &'static str> {
+    const URL: &str = "a web address such as `https://api.novu.co`";
+    let base = Url::parse(api_url.trim()).map_err(|_| URL)?;
+    if !matches!(base.scheme(), "http" | "https") || base.host().is_none() || base.query().is_some() {
+        return Err(URL);
+    }
+    Url::parse(&format!("{}{TRIGGER_PATH}", base.as_str().trim_end_matches('/'))).map_err(|_| URL)
+}
+
+/// The header that a key is sent in, or what was expected.
+pub fn authorization(secret_key: &str) -> Result<HeaderValue, &'static str> {
+    const KEY: &str = "a Novu secret key: letters, digits and punctuation";
+    let key = Some(secret_key.trim()).filter(|key| !key.is_empty()).ok_or(KEY)?;
+    let mut header = HeaderValue::from_str(&format!("ApiKey {key}")).map_err(|_| KEY)?;
+    header.set_sensitive(true);
+    Ok(header)
 }
 
 impl fmt::Debug for Account {

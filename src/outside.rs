@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use crate::config::Node;
-use crate::problem::{Problem, Problems};
+use crate::problem::{Problem, Problems, Severity};
 
 /// The most that is read of a secret file, in bytes.
 const MAX_SECRET_FILE: usize = 64 * 1024;
@@ -45,12 +45,20 @@ impl Resolver {
         self.resolve_text(node, text, problems)
     }
 
-    /// Resolves a default, which stands nowhere in the file: only an error is worth reporting.
-    pub fn resolve_default(&mut self, node: &Node, text: &str, problems: &mut Problems) -> Option<Resolved> {
-        match self.outside {
-            Outside::Needed => self.resolve_text(node, text, problems),
-            Outside::Optional => self.resolve_text(node, text, &mut Problems::default()),
+    /// Resolves the default of a key that is not in the file: only an error is worth reporting.
+    pub fn resolve_default(
+        &mut self,
+        node: &Node,
+        key: &str,
+        default: &str,
+        problems: &mut Problems,
+    ) -> Option<Resolved> {
+        let mut found = Problems::default();
+        let resolved = self.resolve_text(node, default, &mut found);
+        for problem in found.into_sorted().into_iter().filter(|problem| problem.severity == Severity::Error) {
+            problems.push(Problem { message: format!("{}, the default of `{key}`", problem.message), ..problem });
         }
+        resolved
     }
 
     fn resolve_text(&mut self, node: &Node, text: &str, problems: &mut Problems) -> Option<Resolved> {
@@ -79,13 +87,17 @@ impl Resolver {
         use crate::config::Kind;
         match &node.kind {
             Kind::Text(_) => self.resolve(node, problems).map(|resolved| Value::String(resolved.text)),
-            Kind::List(items) => items.iter().map(|item| self.resolve_tree(item, problems)).collect(),
+            Kind::List(items) => {
+                // Into a list first: all of it is looked at, whatever is found.
+                let items: Vec<_> = items.iter().map(|item| self.resolve_tree(item, problems)).collect();
+                items.into_iter().collect()
+            }
             Kind::Object(entries) => {
-                let entries: Option<serde_json::Map<String, Value>> = entries
+                let entries: Vec<_> = entries
                     .iter()
                     .map(|(key, value)| Some((key.name.clone(), self.resolve_tree(value, problems)?)))
                     .collect();
-                entries.map(Value::Object)
+                entries.into_iter().collect::<Option<serde_json::Map<_, _>>>().map(Value::Object)
             }
             _ => node.to_json(problems),
         }

@@ -1,5 +1,7 @@
 //! What is wrong with a `routes.yaml`: every problem with where, what, expected and hint.
 
+use std::collections::HashSet;
+
 use serde::Serialize;
 
 use crate::config::Node;
@@ -29,9 +31,7 @@ pub struct Problem {
     /// Where in the tree, such as `routes[0].filter`.
     pub path: String,
     pub message: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub expected: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
 
@@ -84,7 +84,10 @@ impl Problems {
         self.0.iter().any(|problem| problem.severity == Severity::Error)
     }
 
+    /// Each once: what several sources share is looked at for each of them.
     pub fn into_sorted(mut self) -> Vec<Problem> {
+        let mut told = HashSet::new();
+        self.0.retain(|problem| told.insert((problem.line, problem.column, problem.code, problem.message.clone())));
         self.0.sort_by_key(|problem| (problem.line, problem.column));
         self.0
     }

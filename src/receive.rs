@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::observe::Metrics;
-use crate::render::Delivery;
+use crate::render::{Delivery, Unsendable};
 use crate::rules::Rules;
 use crate::store::{self, Store};
 use crate::units::Millis;
@@ -60,14 +60,17 @@ pub async fn receive(
 
     let (event_id, kind) = (event.id.clone(), event.kind().map(str::to_owned));
     let (routes, revision) = (decision.routes.clone(), decision.revision.clone());
-    let unsendable = unsendable_routes(&decision.deliveries);
+    let unsendable = unsendable(&decision.deliveries);
     match store.accept(event, decision, rules.settings.queue_limit).await? {
         store::Receipt::Duplicate { routes, revision } => {
             Ok(Receipt { event_id, outcome: Kept::Duplicate, routes, revision })
         }
         store::Receipt::Accepted => {
             metrics.event(source, kind.as_deref(), &routes);
-            unsendable.iter().for_each(|route| metrics.delivery(route, "render_failed"));
+            for (route, reason) in unsendable {
+                metrics.delivery(&route, "render_failed");
+                tracing::warn!(%source, event = event_id, %route, reason, "dead");
+            }
             let outcome = if routes.is_empty() { Kept::Unrouted } else { Kept::Accepted };
             let routes = routes.iter().map(|route| route.to_string()).collect();
             Ok(Receipt { event_id, outcome, routes, revision })
@@ -75,8 +78,10 @@ pub async fn receive(
     }
 }
 
-fn unsendable_routes(deliveries: &[Delivery]) -> Vec<Arc<str>> {
-    deliveries.iter().filter(|delivery| delivery.request.is_err()).map(|delivery| delivery.route.clone()).collect()
+/// The deliveries that are dead from the start, by route, and why.
+fn unsendable(deliveries: &[Delivery]) -> Vec<(Arc<str>, &'static str)> {
+    let reason = |delivery: &Delivery| delivery.request.as_ref().err().map(Unsendable::code);
+    deliveries.iter().filter_map(|delivery| Some((delivery.route.clone(), reason(delivery)?))).collect()
 }
 
 impl From<store::Unavailable> for Refusal {

@@ -1,5 +1,7 @@
 //! What do we send? Compiled templates and an event make the exact Novu requests; pure.
 
+mod recipient;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -7,14 +9,14 @@ use handlebars::Context;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::clerk::{self, Person};
-use crate::config::{Fields, Kind, Node, quoted};
+use crate::config::{Fields, Kind, Node};
 use crate::jsonpath::Query;
-use crate::problem::{Problem, Problems};
-use crate::route::{self, Choice, Matcher, Unwanted};
-use crate::template::{self, Template, Tree};
-use crate::units::{Millis, parse_duration};
+use crate::problem::Problems;
+use crate::route::{self, Choice, Pattern, Unwanted};
+use crate::template::Tree;
+use crate::units::Millis;
 use crate::verify::Event;
+use recipient::Recipient;
 
 /// The most deliveries that `each` makes of one event.
 const MAX_EACH: usize = 1_000;
@@ -49,6 +51,7 @@ pub enum Priority {
 pub enum Unsendable {
     NoSubscriberId,
     NoTopicKey,
+    NoWorkflow,
     TooManyItems(usize),
     /// A helper could not work with what it was given.
     Template(String),
@@ -60,6 +63,7 @@ impl Unsendable {
         match self {
             Unsendable::NoSubscriberId => "no_subscriber_id",
             Unsendable::NoTopicKey => "no_topic_key",
+            Unsendable::NoWorkflow => "no_workflow",
             Unsendable::TooManyItems(_) => "too_many_items",
             Unsendable::Template(_) => "template_failed",
         }
@@ -71,6 +75,7 @@ impl fmt::Display for Unsendable {
         match self {
             Unsendable::NoSubscriberId => formatter.write_str("the subscriber has no `subscriberId`"),
             Unsendable::NoTopicKey => formatter.write_str("the topic has no key"),
+            Unsendable::NoWorkflow => formatter.write_str("the workflow has no id"),
             Unsendable::TooManyItems(count) => {
                 write!(formatter, "`each` selects {count} items, and at most {MAX_EACH} are sent")
             }
@@ -89,15 +94,6 @@ pub struct Message {
     max_age: Option<Millis>,
     priority: Priority,
     sensitive: bool,
-}
-
-#[derive(Debug)]
-enum Recipient {
-    /// The subscriber that the event names.
-    FilledIn,
-    Subscriber(Tree),
-    Topic(Template),
-    FixedTopic(String),
 }
 
 /// What templates see of one event, built once for all its routes.
@@ -190,7 +186,7 @@ impl Message {
         let name = match workflow {
             Choice::Id(id) => Value::String(id.to_string()),
             Choice::Template(template) => {
-                template.render(&scope.context).map_err(Unsendable::Template)?.unwrap_or_default()
+                template.render(&scope.context).map_err(Unsendable::Template)?.ok_or(Unsendable::NoWorkflow)?
             }
         };
         body.insert("name".to_owned(), name);
@@ -203,8 +199,8 @@ impl Message {
     }
 
     /// Reads everything in a route that shapes the request.
-    pub fn compile(fields: Fields<'_>, matcher: Option<&Matcher>, problems: &mut Problems) -> Option<Self> {
-        let to = Recipient::compile(fields, matcher, problems);
+    pub fn compile(fields: Fields<'_>, events: Option<&[Pattern]>, problems: &mut Problems) -> Option<Self> {
+        let to = Recipient::compile(fields, events, problems);
         let each = fields.get("each").map(|node| {
             let query = route::compile_query(node, problems)?;
             Some((query, node.text(problems)?.to_owned()))
@@ -218,7 +214,7 @@ impl Message {
             }
             parts.push(Tree::compile(node, problems).map(|tree| (key, tree)));
         }
-        let max_age = fields.get("max_age").map(|node| duration(node, problems));
+        let max_age = fields.get("max_age").map(|node| node.duration(problems));
         let priority = fields.get("priority").map(|node| {
             node.word(&["high", "normal", "low"], problems).map(|word| match word {
                 "high" => Priority::High,
@@ -259,136 +255,6 @@ fn shape_of(key: &str) -> &'static str {
         "tenant" => "a tenant's identifier or a tenant object",
         _ => "an object of keys and values",
     }
-}
-
-/// A duration such as `10m`, or a report.
-pub fn duration(node: &Node, problems: &mut Problems) -> Option<Millis> {
-    match &node.kind {
-        Kind::Text(text) if parse_duration(text).is_some_and(|millis| millis > 0) => parse_duration(text),
-        _ => node.wrong("a duration such as `500ms`, `10s`, `5m`, `24h` or `7d`", problems),
-    }
-}
-
-/// Novu's subscriber object (OpenAPI 3.18, `SubscriberPayloadDto`). Novu ignores other keys without a word.
-const SUBSCRIBER_KEYS: [&str; 10] =
-    ["subscriberId", "firstName", "lastName", "email", "phone", "avatar", "locale", "timezone", "data", "channels"];
-
-impl Recipient {
-    fn compile(fields: Fields<'_>, matcher: Option<&Matcher>, problems: &mut Problems) -> Option<Self> {
-        match (fields.get("subscriber"), fields.get("topic")) {
-            (Some(_), Some(topic)) => {
-                problems.push(
-                    Problem::error(
-                        "bad_value",
-                        topic,
-                        "a route has a `subscriber` or a `topic`, and this one has both",
-                    )
-                    .hint("write two routes to send to both"),
-                );
-                None
-            }
-            (Some(subscriber), None) => Self::compile_subscriber(subscriber, problems),
-            (None, Some(topic)) => match topic.text(problems)? {
-                text if text.contains("{{") => template::compile_at(topic, text, problems).map(Recipient::Topic),
-                text if text.trim().is_empty() => topic.wrong("the key of a Novu topic", problems),
-                text => Some(Recipient::FixedTopic(text.to_owned())),
-            },
-            (None, None) => {
-                report_nobody(fields.node, matcher?, problems)?;
-                Some(Recipient::FilledIn)
-            }
-        }
-    }
-
-    fn compile_subscriber(node: &Node, problems: &mut Problems) -> Option<Self> {
-        let fields = node.fields(&SUBSCRIBER_KEYS, problems)?;
-        if fields.get("subscriberId").is_none() {
-            problems.push(
-                Problem::error("missing_key", node, "the subscriber has no `subscriberId`").hint(
-                    "such as `subscriberId: \"{{data.user_id}}\"`, or leave `subscriber` out to have it filled in",
-                ),
-            );
-            return None;
-        }
-        Tree::compile(node, problems).map(Recipient::Subscriber)
-    }
-
-    fn render(&self, scope: &Scope<'_>) -> Result<Value, Unsendable> {
-        match self {
-            Recipient::FilledIn => {
-                clerk::subscriber(&scope.event.json).map(Value::Object).ok_or(Unsendable::NoSubscriberId)
-            }
-            Recipient::Subscriber(tree) => {
-                let subscriber = tree.render(&scope.context).map_err(Unsendable::Template)?;
-                with_text_ids(subscriber.unwrap_or_default())
-            }
-            Recipient::FixedTopic(key) => Ok(topic(key)),
-            Recipient::Topic(template) => {
-                let key = template.render(&scope.context).map_err(Unsendable::Template)?;
-                key.as_ref().and_then(as_text).map(|key| topic(&key)).ok_or(Unsendable::NoTopicKey)
-            }
-        }
-    }
-}
-
-fn topic(key: &str) -> Value {
-    json!({"type": "Topic", "topicKey": key})
-}
-
-fn as_text(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
-    }
-}
-
-/// Novu takes texts for everything but `data` and `channels`.
-fn with_text_ids(subscriber: Value) -> Result<Value, Unsendable> {
-    let Value::Object(members) = subscriber else { return Err(Unsendable::NoSubscriberId) };
-    let subscriber: Map<String, Value> = members
-        .into_iter()
-        .filter_map(|(key, value)| match key.as_str() {
-            "data" | "channels" => Some((key, value)),
-            _ => as_text(&value).map(|text| (key, Value::String(text))),
-        })
-        .collect();
-    match subscriber.contains_key("subscriberId") {
-        true => Ok(Value::Object(subscriber)),
-        false => Err(Unsendable::NoSubscriberId),
-    }
-}
-
-/// Without `subscriber` and `topic`, the event has to name a person.
-fn report_nobody(route: &Node, matcher: &Matcher, problems: &mut Problems) -> Option<()> {
-    let named = |person: Person| -> Vec<&'static str> {
-        clerk::event_types()
-            .filter(|kind| matcher.patterns().iter().any(|pattern| pattern.matches(kind)))
-            .filter(|kind| clerk::names_a_person(kind) == person)
-            .collect()
-    };
-    let nobody = named(Person::Never);
-    if !nobody.is_empty() {
-        problems.push(
-            Problem::error("no_subscriber", route, format!("nobody to send to: {} names no person", quoted(&nobody)))
-                .expected("a `subscriber` or a `topic`")
-                .hint("such as `topic: \"org-{{data.id}}\"`, or `subscriber: { subscriberId: … }`"),
-        );
-        return None;
-    }
-    let bills = named(Person::NotOnOrganizationBills);
-    if !bills.is_empty() {
-        problems.push(
-            Problem::error(
-                "no_subscriber",
-                route,
-                "a bill that an organization pays names no person, and its delivery would end dead",
-            )
-            .note()
-            .hint("filter for `$.data.payer.user_id != ''`, or write `subscriber` or `topic` out"),
-        );
-    }
-    Some(())
 }
 
 /// The id under which Novu knows the delivery: from event, route and item, so that the same

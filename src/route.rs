@@ -118,36 +118,29 @@ impl Matcher {
         &self.events
     }
 
-    /// The workflow id, where there is only one.
-    pub fn single_workflow(&self) -> Option<&str> {
-        match &self.workflow {
-            Workflow::One(Choice::Id(id)) => Some(id),
-            _ => None,
-        }
-    }
-
-    /// Reads `event`, `source`, `filter`, `workflow` and `enabled` of a route.
-    pub fn compile(fields: Fields<'_>, sources: &[&str], problems: &mut Problems) -> Option<Self> {
+    /// Reads `source`, `filter`, `workflow` and `enabled` of a route.
+    pub fn compile(
+        fields: Fields<'_>,
+        events: Option<Vec<Pattern>>,
+        sources: &[&str],
+        problems: &mut Problems,
+    ) -> Option<Self> {
         let enabled = fields.get("enabled").map(|node| node.boolean(problems));
-        let events = required(fields, "event", problems).and_then(|node| compile_events(node, problems));
         let sources = fields.get("source").map(|node| compile_sources(node, sources, problems));
-        let filters: Vec<Option<Filter>> = fields.get("filter").map_or(Vec::new(), |node| {
-            node.one_or_list().iter().map(|filter| compile_filter(filter, problems)).collect()
-        });
+        let filters = fields.get("filter").map_or(Some(Vec::new()), |node| compile_filters(node, problems));
         let workflow = required(fields, "workflow", problems).and_then(|node| Workflow::compile(node, problems));
         Some(Self {
             enabled: enabled.unwrap_or(Some(true))?,
             events: events?,
             sources: sources.map_or(Some(None), |sources| sources.map(Some))?,
-            filters: filters.into_iter().collect::<Option<_>>()?,
+            filters: filters?,
             workflow: workflow?,
         })
     }
 }
 
 fn required<'a>(fields: Fields<'a>, name: &str, problems: &mut Problems) -> Option<&'a Node> {
-    let found = fields.get(name);
-    if found.is_none() {
+    if fields.lacks(name) {
         problems.push(Problem::error("missing_key", fields.node, format!("the route has no `{name}`")).hint(
             match name {
                 "event" => "say which event it wants, such as `event: user.created`",
@@ -155,10 +148,12 @@ fn required<'a>(fields: Fields<'a>, name: &str, problems: &mut Problems) -> Opti
             },
         ));
     }
-    found
+    fields.get(name)
 }
 
-fn compile_events(node: &Node, problems: &mut Problems) -> Option<Vec<Pattern>> {
+/// Reads `event` of a route.
+pub fn compile_events(fields: Fields<'_>, problems: &mut Problems) -> Option<Vec<Pattern>> {
+    let node = required(fields, "event", problems)?;
     let expected = "a Clerk event type such as `user.created`, a list of them, or a glob such as `organization.*`";
     if matches!(&node.kind, Kind::List(items) if items.is_empty()) {
         return node.wrong(expected, problems);
@@ -197,6 +192,11 @@ fn warn_of_unknown_type(node: &Node, text: &str, problems: &mut Problems) {
 }
 
 fn compile_sources(node: &Node, known: &[&str], problems: &mut Problems) -> Option<Vec<String>> {
+    if node.one_or_list().is_empty() {
+        return node.wrong("the name of a source, or a list of them", problems);
+    }
+    // None of them could be read: that is reported where they stand.
+    let known = (!known.is_empty()).then_some(known)?;
     let mut names = Vec::new();
     for item in node.one_or_list() {
         let name = item.text(problems)?;
@@ -214,14 +214,21 @@ fn compile_sources(node: &Node, known: &[&str], problems: &mut Problems) -> Opti
     Some(names)
 }
 
-fn compile_filter(node: &Node, problems: &mut Problems) -> Option<Filter> {
-    let text = node.text(problems)?;
-    report_syntax(node, text, Filter::compile(text), problems)
+fn compile_filters(node: &Node, problems: &mut Problems) -> Option<Vec<Filter>> {
+    if node.one_or_list().is_empty() {
+        return node.wrong("a JSONPath such as `$.data.slug == 'x'`, or a list of them", problems);
+    }
+    let mut compile = |node: &Node| {
+        let text = node.text(problems)?;
+        report_syntax(node, text, Filter::compile(text), problems)
+    };
+    let filters: Vec<Option<Filter>> = node.one_or_list().iter().map(&mut compile).collect();
+    filters.into_iter().collect()
 }
 
 /// Compiles a query, or reports why not.
 pub fn compile_query(node: &Node, problems: &mut Problems) -> Option<Query> {
-    let text = node.text(problems)?;
+    let text = node.text(problems)?.trim();
     report_syntax(node, text, Query::compile(text), problems)
 }
 
@@ -263,7 +270,7 @@ impl Workflow {
 
     fn compile_table(node: &Node, problems: &mut Problems) -> Option<Self> {
         let fields = node.fields(&["by", "cases", "default"], problems)?;
-        for name in ["by", "cases"].into_iter().filter(|name| fields.get(name).is_none()) {
+        for name in ["by", "cases"].into_iter().filter(|name| fields.lacks(name)) {
             problems.push(Problem::error("missing_key", node, format!("the workflow table has no `{name}`")));
         }
         let by = fields.get("by").and_then(|by| compile_query(by, problems));
@@ -300,7 +307,7 @@ impl Choice {
             );
             return None;
         }
-        Some(Choice::Template(template))
+        Some(Choice::Template(template.whole()))
     }
 
     fn compile_id(node: &Node, problems: &mut Problems) -> Option<Self> {

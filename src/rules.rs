@@ -1,7 +1,9 @@
 //! `routes.yaml` as run: every problem at once, or one immutable snapshot.
 
+mod sources;
+
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -13,9 +15,11 @@ use crate::novu::Account;
 use crate::outside::{Outside, Resolver};
 use crate::problem::{Problem, Problems, Severity};
 use crate::render::{Delivery, Message, Scope};
-use crate::route::{Matcher, Unwanted};
-use crate::settings::{self, Settings};
-use crate::verify::{Event, LOCAL_SECRET, Secret};
+use crate::route::{self, Matcher, Unwanted};
+use crate::settings::Settings;
+use crate::suite::{self, Report, Test};
+use crate::verify::{Event, Secret};
+use sources::Sources;
 
 /// The name of the source that there is without `sources`.
 pub const DEFAULT_SOURCE: &str = "clerk";
@@ -26,7 +30,8 @@ pub struct Rules {
     /// The first 12 hex digits of the SHA-256 of the file's bytes.
     pub revision: String,
     pub settings: Arc<Settings>,
-    sources: BTreeMap<Arc<str>, Vec<Secret>>,
+    /// In the order of the file.
+    sources: Sources,
     routes: Vec<Route>,
     /// For each known event type, the routes that may want it, in the order of the file.
     by_type: HashMap<String, Vec<usize>>,
@@ -58,12 +63,18 @@ pub struct Compiled {
     pub revision: String,
     /// None if there are errors.
     pub rules: Option<Rules>,
+    pub tests: Vec<Test>,
     pub problems: Vec<Problem>,
     /// The secret files that were read, and what was in them.
     pub files: BTreeMap<PathBuf, Option<Vec<u8>>>,
 }
 
 impl Compiled {
+    /// Runs the file's own tests, if there are rules to run. `folder` is where the file stands.
+    pub fn run_tests(&self, folder: &Path) -> Report {
+        self.rules.as_ref().map_or_else(Report::default, |rules| suite::run(rules, &self.tests, folder))
+    }
+
     pub fn count(&self, severity: Severity) -> usize {
         self.problems.iter().filter(|problem| problem.severity == severity).count()
     }
@@ -75,33 +86,35 @@ impl Rules {
         let revision = revision(bytes);
         let mut problems = Problems::default();
         let mut resolver = Resolver::new(outside);
-        let rules = match std::str::from_utf8(bytes) {
-            Ok(text) => config::parse(text, &mut problems)
-                .and_then(|file| compile_file(&file, revision.clone(), &mut resolver, &mut problems)),
+        let file = match std::str::from_utf8(bytes) {
+            Ok(text) => config::parse(text, &mut problems),
             Err(error) => {
                 problems.push(not_utf8(bytes, error.valid_up_to()));
                 None
             }
         };
+        let (rules, tests) = file
+            .map_or_else(Default::default, |file| compile_file(&file, revision.clone(), &mut resolver, &mut problems));
         let rules = rules.filter(|_| !problems.has_errors());
-        Compiled { revision, rules, problems: problems.into_sorted(), files: resolver.files }
+        Compiled { revision, rules, tests, problems: problems.into_sorted(), files: resolver.files }
     }
 
     /// The secrets of a source.
     pub fn source(&self, name: &str) -> Option<(&Arc<str>, &[Secret])> {
-        self.sources.get_key_value(name).map(|(name, secrets)| (name, secrets.as_slice()))
+        let source = self.sources.iter().find(|(known, _)| **known == *name);
+        source.map(|(name, secrets)| (name, secrets.as_slice()))
     }
 
     pub fn source_names(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.sources.keys()
+        self.sources.iter().map(|(name, _)| name)
     }
 
     /// The same rules for a laptop: every source signs with these secrets and sends to this account.
     pub fn local(self, secrets: Vec<Secret>, account: Account) -> Self {
         let account = Arc::new(account);
-        let accounts = self.sources.keys().map(|name| (name.clone(), account.clone())).collect();
+        let accounts = self.source_names().map(|name| (name.clone(), account.clone())).collect();
         let settings = Settings { accounts, ..(*self.settings).clone() };
-        let sources = self.sources.into_keys().map(|name| (name, secrets.clone())).collect();
+        let sources = self.sources.into_iter().map(|(name, _)| (name, secrets.clone())).collect();
         Self { settings: Arc::new(settings), sources, ..self }
     }
 
@@ -180,19 +193,27 @@ const ROUTE_KEYS: [&str; 19] = [
     "allow",
 ];
 
-fn compile_file(file: &Node, revision: String, resolver: &mut Resolver, problems: &mut Problems) -> Option<Rules> {
-    let fields = file.fields(&FILE_KEYS, problems)?;
+fn compile_file(
+    file: &Node,
+    revision: String,
+    resolver: &mut Resolver,
+    problems: &mut Problems,
+) -> (Option<Rules>, Vec<Test>) {
+    let Some(fields) = file.fields(&FILE_KEYS, problems) else { return (None, Vec::new()) };
     let mut settings = Settings::compile(fields, problems);
-    let sources = compile_sources(fields, &mut settings, resolver, problems);
-    let vars = fields.get("vars").map(|node| {
-        node.entries(problems)?;
-        resolver.resolve_tree(node, problems)
+    let sources = sources::compile(fields, &mut settings, resolver, problems);
+    let vars = match fields.get("vars") {
+        Some(node) => node.entries(problems).and_then(|_| resolver.resolve_tree(node, problems)),
+        None => Some(Value::Object(Map::new())),
+    };
+    let names: Vec<&str> = sources.iter().map(|(name, _)| &**name).collect();
+    let routes = compile_routes(fields, &names, problems);
+    let tests = fields.get("tests").map_or(Vec::new(), |tests| suite::compile(tests, problems));
+    let rules = routes.zip(vars).map(|(routes, vars)| {
+        let (by_type, with_glob) = index(&routes);
+        Rules { revision, settings: Arc::new(settings), sources, routes, by_type, with_glob, vars }
     });
-    let names: Vec<&str> = sources.keys().map(|name| &**name).collect();
-    let routes = compile_routes(fields, &names, problems)?;
-    let vars = vars.unwrap_or_else(|| Some(Value::Object(Map::new())))?;
-    let (by_type, with_glob) = index(&routes);
-    Some(Rules { revision, settings: Arc::new(settings), sources, routes, by_type, with_glob, vars })
+    (rules, tests)
 }
 
 /// Every known type, and every type that is named, has its list; globs are matched only once.
@@ -221,92 +242,6 @@ fn index(routes: &[Route]) -> (HashMap<String, Vec<usize>>, Vec<usize>) {
     (by_type, with_glob)
 }
 
-type Sources = BTreeMap<Arc<str>, Vec<Secret>>;
-
-fn compile_sources(
-    file: Fields<'_>,
-    settings: &mut Settings,
-    resolver: &mut Resolver,
-    problems: &mut Problems,
-) -> Sources {
-    let novu = file.get("novu");
-    if let Some(novu) = novu {
-        novu.fields(&["api_url", "secret_key"], problems);
-    }
-    let entries = match file.get("sources") {
-        Some(node) => node.entries(problems).unwrap_or_default(),
-        None => &[],
-    };
-    let mut sources = Sources::new();
-    if file.get("sources").is_none() {
-        let secret = resolver.resolve_default(file.node, "${CLERK_WEBHOOK_SIGNING_SECRET}", problems);
-        let secrets = secret.and_then(|secret| read_secret(file.node, &secret, problems)).flatten();
-        sources.insert(DEFAULT_SOURCE.into(), secrets.into_iter().collect());
-        let account = settings::compile_account(novu.unwrap_or(file.node), novu.as_slice(), resolver, problems);
-        settings.accounts.extend(account.map(|account| (DEFAULT_SOURCE.into(), Arc::new(account))));
-    }
-    for (key, node) in entries {
-        let name: Arc<str> = key.name.as_str().into();
-        if !is_plain_id(&key.name) {
-            let problem = Problem::error(
-                "bad_value",
-                node,
-                format!("`{}` cannot be part of an address", config::shortened(&key.name)),
-            )
-            .expected("letters, digits, `-` and `_`");
-            problems.push(Problem { line: key.line, column: key.column, ..problem });
-        }
-        sources.insert(name.clone(), compile_secrets(node, resolver, problems).unwrap_or_default());
-        let blocks: Vec<&Node> = [node.find("novu"), novu].into_iter().flatten().collect();
-        let at = blocks.first().copied().unwrap_or(node);
-        let account = settings::compile_account(at, &blocks, resolver, problems);
-        settings.accounts.extend(account.map(|account| (name, Arc::new(account))));
-    }
-    sources
-}
-
-fn compile_secrets(source: &Node, resolver: &mut Resolver, problems: &mut Problems) -> Option<Vec<Secret>> {
-    let fields = source.fields(&["signing_secrets", "novu"], problems)?;
-    if let Some(novu) = fields.get("novu") {
-        novu.fields(&["api_url", "secret_key"], problems);
-    }
-    let Some(secrets) = fields.get("signing_secrets") else {
-        problems.push(
-            Problem::error("missing_key", source, "the source has no `signing_secrets`")
-                .hint("such as `signing_secrets: [\"${CLERK_WEBHOOK_SIGNING_SECRET}\"]`"),
-        );
-        return None;
-    };
-    let items = secrets.one_or_list();
-    if items.is_empty() {
-        return secrets.wrong("at least one signing secret", problems);
-    }
-    let mut known = Vec::new();
-    for item in items {
-        if let Some(secret) = resolver.resolve(item, problems).and_then(|text| read_secret(item, &text, problems)) {
-            known.extend(secret);
-        }
-    }
-    Some(known)
-}
-
-/// A secret; none inside if its value is not known here.
-fn read_secret(node: &Node, resolved: &crate::outside::Resolved, problems: &mut Problems) -> Option<Option<Secret>> {
-    if !resolved.complete {
-        return Some(None);
-    }
-    let message = match Secret::parse(&resolved.text) {
-        Ok(secret) if resolved.text.trim() != LOCAL_SECRET => return Some(Some(secret)),
-        Ok(_) => "the signing secret is the built-in one of `deskbell dev`, which everybody has".to_owned(),
-        Err(message) => message,
-    };
-    problems.push(
-        Problem::error("bad_value", node, message)
-            .expected("the endpoint's signing secret as Clerk's dashboard shows it, `whsec_…`"),
-    );
-    None
-}
-
 /// An id that can stand in an address, a label and a log line.
 pub fn is_plain_id(text: &str) -> bool {
     !text.is_empty()
@@ -315,15 +250,14 @@ pub fn is_plain_id(text: &str) -> bool {
 }
 
 fn compile_routes(file: Fields<'_>, sources: &[&str], problems: &mut Problems) -> Option<Vec<Route>> {
-    let Some(node) = file.get("routes") else {
+    if file.lacks("routes") {
         problems.push(
             Problem::error("missing_key", file.node, "the file has no `routes`")
                 .hint("a whole file is `routes: [{ event: user.created, workflow: welcome }]`"),
         );
-        return None;
-    };
+    }
     let mut names: HashMap<String, u32> = HashMap::new();
-    let items = node.list(problems)?;
+    let items = file.get("routes")?.list(problems)?;
     let routes: Vec<Option<Route>> =
         items.iter().map(|item| compile_route(item, sources, &mut names, problems)).collect();
     routes.into_iter().collect()
@@ -341,9 +275,11 @@ fn compile_route(
     if let Some(action) = fields.get("action") {
         action.word(&["trigger"], &mut found);
     }
-    let matcher = Matcher::compile(fields, sources, &mut found);
-    let message = Message::compile(fields, matcher.as_ref(), &mut found);
-    let name = compile_name(fields, matcher.as_ref(), names, &mut found);
+    // Each on its own, so that a mistake in one hides none in another.
+    let events = route::compile_events(fields, &mut found);
+    let message = Message::compile(fields, events.as_deref(), &mut found);
+    let matcher = Matcher::compile(fields, events, sources, &mut found);
+    let name = compile_name(fields, matcher.is_some(), names, &mut found);
     for problem in found.into_sorted() {
         if problem.severity != Severity::Warning || !allowed.contains(&problem.code) {
             problems.push(problem);
@@ -359,11 +295,15 @@ fn compile_allow<'a>(fields: Fields<'a>, problems: &mut Problems) -> Vec<&'a str
 
 fn compile_name(
     fields: Fields<'_>,
-    matcher: Option<&Matcher>,
+    workflow_is_fine: bool,
     names: &mut HashMap<String, u32>,
     problems: &mut Problems,
 ) -> Option<Arc<str>> {
     let given = fields.get("name");
+    let workflow = fields.get("workflow").and_then(|workflow| match &workflow.kind {
+        Kind::Text(id) if is_plain_id(id) => Some(id.as_str()),
+        _ => None,
+    });
     let name = match given {
         Some(node) => match node.text(problems)? {
             name if name.trim().is_empty() || name.len() > 128 => {
@@ -371,20 +311,16 @@ fn compile_name(
             }
             name => name,
         },
-        None => matcher?.single_workflow().filter(|id| is_plain_id(id)).or_else(|| {
-            problems.push(
-                Problem::error(
-                    "missing_key",
-                    fields.node,
-                    "the route needs a `name`, because its workflow is not one plain id",
-                )
-                .hint("such as `name: auth-emails`"),
-            );
-            None
-        })?,
+        None if workflow.is_none() && workflow_is_fine && fields.lacks("name") => {
+            let message = "the route needs a `name`, because its workflow is not one plain id";
+            let problem = Problem::error("missing_key", fields.node, message);
+            problems.push(problem.hint("such as `name: auth-emails`"));
+            return None;
+        }
+        None => workflow?,
     };
     let node = given.unwrap_or(fields.node);
-    if let Some(first) = names.insert(name.to_owned(), node.line) {
+    if let Some(first) = names.get(name) {
         problems.push(Problem::error("duplicate_name", node, format!("two routes are named `{name}`")).hint(
             match given {
                 Some(_) => format!("the other is in line {first}"),
@@ -395,5 +331,6 @@ fn compile_name(
         ));
         return None;
     }
+    names.insert(name.to_owned(), node.line);
     Some(name.into())
 }

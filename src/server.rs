@@ -19,7 +19,7 @@ use crate::rules::Rules;
 use crate::settings::Settings;
 use crate::store::{OpenError, Store};
 use crate::units::now;
-use crate::watcher::{LastReload, ReloadRequest, Reloaded, RulesFile, Watcher, fingerprint};
+use crate::watcher::{LastReload, ReloadRequest, Reloaded, RulesFile, Watcher, fingerprint, folder_of};
 use crate::webhooks::Webhooks;
 
 /// How often a store that belongs to another process is tried.
@@ -85,12 +85,18 @@ impl Gateway {
         let content = options.rules.read();
         let bytes = content.as_ref().map_err(|error| cannot_read(&options.rules, error))?;
         let compiled = options.rules.compile(bytes);
-        let problems = compiled.problems.clone();
+        // An upgrade must not keep a gateway down because a test of the file fails.
+        let tests = compiled.run_tests(&folder_of(&options.rules.path));
+        for problem in &tests.problems {
+            tracing::warn!(line = problem.line, "{}", problem.message);
+        }
+        let mut problems = compiled.problems.clone();
         let rules = compiled.rules.ok_or_else(|| StartError {
             message: format!("`{}` has errors", options.rules.path.display()),
             hint: None,
             problems: problems.clone(),
         })?;
+        problems.extend(tests.problems);
         let running = fingerprint(content.as_deref().ok(), &compiled.files);
         let secret_files: Vec<_> = compiled.files.into_keys().collect();
 

@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::config::{Fields, Kind, Node};
-use crate::novu::{Account, DEFAULT_URL};
+use crate::novu::{self, Account, DEFAULT_URL};
 use crate::outside::Resolver;
-use crate::problem::Problems;
-use crate::render::duration;
+use crate::problem::{Problem, Problems};
 use crate::units::{Millis, parse_size};
 
 /// The settings of one revision.
@@ -57,7 +56,7 @@ impl Settings {
     pub fn compile(file: Fields<'_>, problems: &mut Problems) -> Self {
         let mut settings = Self::default();
         for key in ["retention", "remember"] {
-            file.get(key).and_then(|node| duration(node, problems));
+            file.get(key).and_then(|node| node.duration(problems));
         }
         if let Some(delivery) = file.get("delivery") {
             settings.read_delivery(delivery, problems);
@@ -79,7 +78,7 @@ impl Settings {
         if let Some(count) = fields.get("concurrency").and_then(|node| node.count(1_000, problems)) {
             self.concurrency = count as usize;
         }
-        if let Some(timeout) = fields.get("timeout").and_then(|node| duration(node, problems)) {
+        if let Some(timeout) = fields.get("timeout").and_then(|node| node.duration(problems)) {
             self.timeout = timeout;
         }
         self.rate = fields.get("rate").and_then(|node| rate(node, problems));
@@ -91,7 +90,7 @@ impl Settings {
             ("unknown", &mut self.retry.unknown),
             ("give_up_after", &mut self.retry.give_up_after),
         ] {
-            if let Some(millis) = retry.get(name).and_then(|node| duration(node, problems)) {
+            if let Some(millis) = retry.get(name).and_then(|node| node.duration(problems)) {
                 *value = millis;
             }
         }
@@ -132,20 +131,25 @@ pub fn compile_account(
     problems: &mut Problems,
 ) -> Option<Account> {
     let find = |name| blocks.iter().find_map(|block| block.find(name));
-    let url_node = find("api_url").unwrap_or(at);
-    let url = match find("api_url") {
-        Some(node) => resolver.resolve(node, problems)?,
-        None => resolver.resolve_default(at, &default_url(), problems)?,
+    let (url_node, key_node) = (find("api_url"), find("secret_key"));
+    let url = match url_node {
+        Some(node) => resolver.resolve(node, problems),
+        None => resolver.resolve_default(at, "novu.api_url", &default_url(), problems),
     };
-    let key = match find("secret_key") {
-        Some(node) => resolver.resolve(node, problems)?,
-        None => resolver.resolve_default(at, "${NOVU_SECRET_KEY}", problems)?,
+    let key = match key_node {
+        Some(node) => resolver.resolve(node, problems),
+        None => resolver.resolve_default(at, "novu.secret_key", "${NOVU_SECRET_KEY}", problems),
     };
-    let url = if url.complete { url.text } else { DEFAULT_URL.to_owned() };
-    match Account::new(&url, &key.text) {
-        Ok(account) => Some(account),
-        Err(expected) => url_node.wrong(expected, problems),
+    let url = url.map(|url| if url.complete { url.text } else { DEFAULT_URL.to_owned() });
+    if let Some(Err(expected)) = url.as_deref().map(novu::trigger_url) {
+        url_node.unwrap_or(at).wrong::<()>(expected, problems);
     }
+    if let Some(Err(expected)) = key.as_ref().map(|key| novu::authorization(&key.text)) {
+        // The key itself is not shown.
+        let message = "the secret key is none that Novu gives out";
+        problems.push(Problem::error("bad_value", key_node.unwrap_or(at), message).expected(expected));
+    }
+    Account::new(&url?, &key?.text).ok()
 }
 
 fn default_url() -> String {

@@ -6,7 +6,8 @@ use std::sync::{Arc, LazyLock};
 
 use handlebars::template::{HelperTemplate, Parameter, Subexpression, TemplateElement};
 use handlebars::{
-    Context, Handlebars, RenderContext, RenderErrorReason, Renderable, StringOutput, Template as Compiled, no_escape,
+    Context, Handlebars, RenderContext, RenderErrorReason, Renderable, StringOutput, Template as Compiled,
+    TemplateErrorReason, no_escape,
 };
 use serde_json::{Map, Value};
 
@@ -40,6 +41,8 @@ static REGISTRY: LazyLock<Handlebars<'static>> = LazyLock::new(|| {
 pub struct Template {
     compiled: Arc<Compiled>,
     typed: bool,
+    /// The expressions of a text that says nothing if one of them does, as an id.
+    parts: Arc<[Compiled]>,
     /// The compiled texts of `jsonpath` calls.
     queries: Arc<[(String, Arc<Query>)]>,
 }
@@ -64,7 +67,19 @@ impl Template {
         let mut queries = Vec::new();
         check_elements(&compiled.elements, &mut queries)?;
         let typed = keep_type(&mut compiled);
-        Ok(Self { compiled: Arc::new(compiled), typed, queries: queries.into() })
+        Ok(Self { compiled: Arc::new(compiled), typed, parts: Arc::new([]), queries: queries.into() })
+    }
+
+    /// The same template for an id: half of one would be somebody else's, so if one of its
+    /// expressions is missing, all of it is.
+    pub fn whole(self) -> Self {
+        let expressions = self.compiled.elements.iter().filter(|_| !self.typed);
+        let parts = expressions.filter_map(|element| {
+            let mut part = Compiled::default();
+            part.elements = vec![element.clone()];
+            keep_type(&mut part).then_some(part)
+        });
+        Self { parts: parts.collect(), ..self }
     }
 
     /// Whether the text starts with something that is always the same.
@@ -77,21 +92,31 @@ impl Template {
     /// # Errors
     /// A helper that was given something it cannot work with.
     pub fn render(&self, context: &Context) -> Result<Option<Value>, String> {
+        for part in self.parts.iter() {
+            if typed_value(&self.run(part, context)?).is_none() {
+                return Ok(None);
+            }
+        }
+        let text = self.run(&self.compiled, context)?;
+        Ok(if self.typed { typed_value(&text) } else { Some(Value::String(text)) })
+    }
+
+    fn run(&self, compiled: &Compiled, context: &Context) -> Result<String, String> {
         let mut render_context = RenderContext::new(None);
         if !self.queries.is_empty() {
             let helper = functions::JsonPath { queries: self.queries.clone() };
             render_context.register_local_helper("jsonpath", Box::new(helper));
         }
         let mut output = StringOutput::new();
-        self.compiled
+        compiled
             .render(&REGISTRY, context, &mut render_context, &mut output)
             .map_err(|error| explain(error.reason()))?;
-        let text = output.into_string().map_err(|error| error.to_string())?;
-        if !self.typed {
-            return Ok(Some(Value::String(text)));
-        }
-        Ok(serde_json::from_str(&text).ok().filter(|value| !is_empty(value)))
+        output.into_string().map_err(|error| error.to_string())
     }
+}
+
+fn typed_value(text: &str) -> Option<Value> {
+    serde_json::from_str(text).ok().filter(|value| !is_empty(value))
 }
 
 /// Null and the empty text say nothing.
@@ -128,11 +153,17 @@ fn check_bounds(text: &str) -> Result<(), TemplateError> {
 
 fn syntax_error(error: &handlebars::TemplateError) -> TemplateError {
     let place = error.pos().map_or(String::new(), |(_, column)| format!(" at character {column}"));
-    let reason = error.reason().to_string();
-    let reason = reason.lines().next().unwrap_or_default();
+    // What a syntax error goes on to say are names inside the grammar.
+    let reason = match error.reason() {
+        TemplateErrorReason::InvalidSyntax(_) => String::new(),
+        reason => format!(": {}", reason.to_string().lines().next().unwrap_or_default()),
+    };
     TemplateError {
-        message: format!("not a Handlebars template{place}: {reason}"),
-        hint: Some("an expression is `{{data.first_name}}` or `{{upper data.first_name}}`".to_owned()),
+        message: format!("not a Handlebars template{place}{reason}"),
+        hint: Some(
+            "an expression is `{{data.first_name}}` or `{{upper data.first_name}}`, a block `{{#if data.banned}}…{{/if}}`"
+                .to_owned(),
+        ),
     }
 }
 
@@ -244,6 +275,18 @@ impl Tree {
         })
     }
 
+    /// Makes a member of an object an id: see [`Template::whole`].
+    pub fn with_id(self, id: &str) -> Self {
+        let whole = |(key, tree)| match tree {
+            Tree::Leaf(template) if key == id => (key, Tree::Leaf(template.whole())),
+            tree => (key, tree),
+        };
+        match self {
+            Tree::Object(entries) => Tree::Object(entries.into_iter().map(whole).collect()),
+            tree => tree,
+        }
+    }
+
     /// The rendered tree, without the leaves that have nothing to say.
     ///
     /// # Errors
@@ -282,107 +325,4 @@ pub fn compile_at(node: &Node, text: &str, problems: &mut Problems) -> Option<Te
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn rendered(text: &str) -> Result<Option<Value>, String> {
-        let event = json!({
-            "type": "user.created",
-            "timestamp": 1_787_660_412_337_i64,
-            "data": {
-                "id": "user_1", "first_name": "Ada", "last_name": null, "username": "", "age": 36, "admin": false,
-                "quote": "say \"hi\" <b>&</b>",
-                "public_metadata": {"plan": "pro", "seats": [1, 2.5]},
-                "primary_email_address_id": "b",
-                "email_addresses": [{"id": "a", "email_address": "first@example.com"}, {"id": "b", "email_address": "main@example.com"}]
-            },
-            "vars": {"app": "Acme"}
-        });
-        Template::compile(text).map_err(|error| error.message)?.render(&Context::from(event))
-    }
-
-    fn check(text: &str, expected: Value) {
-        let expected = Some(expected).filter(|value| !value.is_null());
-        assert_eq!(rendered(text), Ok(expected), "{text}");
-    }
-
-    #[test]
-    fn a_single_expression_keeps_its_type() {
-        check("{{data.age}}", json!(36));
-        check("{{ data.admin }}", json!(false));
-        check("{{{data.public_metadata}}}", json!({"plan": "pro", "seats": [1, 2.5]}));
-        check("{{primary_email}}", json!("main@example.com"));
-        check("{{eq data.age 36}}", json!(true));
-        check("{{jsonpath \"$.data.email_addresses[0].id\"}}", json!("a"));
-        check("{{jsonpath \"$.data.email_addresses[*].id\"}}", json!(["a", "b"]));
-        check("{{data.email_addresses.1.id}}", json!("b"));
-    }
-
-    #[test]
-    fn a_single_expression_with_nothing_to_say_is_left_out() {
-        for text in [
-            "{{data.last_name}}",
-            "{{data.username}}",
-            "{{data.nothing.at.all}}",
-            "{{upper data.last_name}}",
-            "{{primary_phone}}",
-            "{{jsonpath \"$.data.nothing\"}}",
-            "{{date data.nothing}}",
-        ] {
-            check(text, Value::Null);
-        }
-    }
-
-    #[test]
-    fn longer_text_is_text_and_never_escaped() {
-        check("Hello {{data.first_name}} {{data.last_name}}!", json!("Hello Ada !"));
-        check("{{data.quote}} {{vars.app}}", json!("say \"hi\" <b>&</b> Acme"));
-        check("{{data.age}} years", json!("36 years"));
-        check("{{#if data.admin}}admin{{else}}{{upper data.first_name}}{{/if}}", json!("ADA"));
-        check(" {{data.age}}", json!(" 36"));
-    }
-
-    #[test]
-    fn helpers_do_what_they_say() {
-        check("{{full_name}}", json!("Ada"));
-        check("{{default data.username data.last_name \"friend\"}}", json!("friend"));
-        check("{{lower \"ABC\"}}", json!("abc"));
-        check("{{trim \"  x \"}}", json!("x"));
-        check("{{replace data.id \"_\" \"-\"}}", json!("user-1"));
-        check("{{date timestamp}}", json!("2026-08-25T12:20:12Z"));
-        check("{{date timestamp \"%-d %B %Y, %H:%M\" \"Europe/Berlin\"}}", json!("25 August 2026, 14:20"));
-        check("{{date 1787660412}}", json!("2026-08-25T12:20:12Z"));
-        check("{{json data.public_metadata}}", json!(r#"{"plan":"pro","seats":[1,2.5]}"#));
-        check("{{sha256 \"abc\"}}", json!("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"));
-        check("{{upper (default data.username \"x\")}}", json!("X"));
-        check("{{#each data.email_addresses}}{{this.id}}{{/each}}", json!("ab"));
-    }
-
-    #[test]
-    fn what_cannot_work_does_not_compile() {
-        for (text, message) in [
-            ("{{shout data.id}}", "there is no helper `shout`"),
-            ("{{upper (shout data.id)}}", "there is no helper `shout`"),
-            ("{{#shout}}x{{/shout}}", "there is no block `shout`"),
-            ("{{> header}}", "partials"),
-            ("{{log data.id}}", "there is no helper `log`"),
-            ("{{data.id", "not a Handlebars template"),
-            ("{{jsonpath \"$.a[\"}}", "JSONPath"),
-            ("{{jsonpath data.id}}", "in quotes"),
-            ("{{date timestamp \"%!\"}}", "date format"),
-            ("{{date timestamp \"%Y\" \"Mars/Olympus\"}}", "time zone"),
-        ] {
-            let error = Template::compile(text).expect_err(text);
-            assert!(error.message.contains(message), "{text}: {}", error.message);
-        }
-    }
-
-    #[test]
-    fn nesting_is_bounded() {
-        let deep = format!("{{{{upper {}data.id{}}}}}", "(upper ".repeat(5000), ")".repeat(5000));
-        assert!(Template::compile(&deep).is_err());
-        let blocks = format!("{}{}", "{{#if a}}".repeat(5000), "{{/if}}".repeat(5000));
-        assert!(Template::compile(&blocks).is_err());
-    }
-}
+mod tests;

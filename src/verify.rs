@@ -8,8 +8,8 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use base64::Engine;
+use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
-use base64::engine::{DecodePaddingMode, general_purpose};
 use hmac::{Hmac, KeyInit, Mac};
 use hyper::HeaderMap;
 use hyper::body::Bytes;
@@ -185,7 +185,7 @@ impl<'a> Signed<'a> {
             self.signature
                 .split(' ')
                 .filter_map(|entry| entry.strip_prefix("v1,"))
-                .filter_map(|signature| general_purpose::STANDARD.decode(signature).ok())
+                .filter_map(|signature| STANDARD.decode(signature).ok())
         };
         let matches = secrets.iter().any(|secret| {
             let mac = secret.mac(self.id, self.timestamp, body);

@@ -122,17 +122,13 @@ impl Watcher {
     async fn look(&mut self, at_once: bool) -> LastReload {
         let mut content = self.file.read();
         let mut seen = self.fingerprint(&content);
-        if seen == self.seen {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // Who asks about a file that was rejected is told again what is wrong with it.
+        if seen == self.seen && !(at_once && last.result == Reloaded::Rejected) {
             if at_once {
                 self.metrics.reload(Reloaded::Unchanged.as_str());
             }
-            let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            // What was wrong is still wrong, whoever asks.
-            let result = match last.result {
-                Reloaded::Rejected => Reloaded::Rejected,
-                Reloaded::Applied | Reloaded::Unchanged => Reloaded::Unchanged,
-            };
-            return LastReload { result, ..last };
+            return LastReload { result: Reloaded::Unchanged, ..last };
         }
         for _ in 0..if at_once { 0 } else { MOST_SETTLING_ROUNDS } {
             tokio::time::sleep(SETTLED).await;
@@ -159,12 +155,13 @@ impl Watcher {
 
     fn take(&mut self, bytes: &[u8]) -> LastReload {
         let compiled = self.file.compile(bytes);
-        let revision = compiled.revision.clone();
-        let problems = compiled.problems.clone();
+        let tests = compiled.run_tests(&folder_of(&self.file.path));
+        let Compiled { revision, rules, mut problems, files, .. } = compiled;
+        problems.extend(tests.problems);
         // Of rules with errors too: the secret that they miss may come.
-        self.seen = fingerprint(Some(bytes), &compiled.files);
-        self.secret_files = compiled.files.into_keys().collect();
-        let result = match compiled.rules {
+        self.seen = fingerprint(Some(bytes), &files);
+        self.secret_files = files.into_keys().collect();
+        let result = match rules.filter(|_| tests.failed == 0) {
             Some(_) if self.seen == self.running => {
                 self.metrics.rules(&revision, now());
                 Reloaded::Unchanged
@@ -177,7 +174,7 @@ impl Watcher {
                 Reloaded::Applied
             }
             None => {
-                report_rejected(&revision, &problems);
+                report_rejected(&self.file.path, &revision, &problems);
                 Reloaded::Rejected
             }
         };
@@ -200,10 +197,11 @@ impl Watcher {
     }
 }
 
-fn report_rejected(revision: &str, problems: &[Problem]) {
-    tracing::error!(revision, "the changed rules have errors; the last good ones stay");
+fn report_rejected(file: &Path, revision: &str, problems: &[Problem]) {
+    tracing::error!(revision, "the changed rules have errors or fail their tests; the last good ones stay");
     for problem in problems.iter().filter(|problem| problem.severity == Severity::Error) {
-        tracing::error!(line = problem.line, column = problem.column, path = problem.path, "{}", problem.message);
+        let Problem { line, column, message, expected, hint, .. } = problem;
+        tracing::error!(expected, hint, "{}:{line}:{column}: {message}", file.display());
     }
 }
 
@@ -244,10 +242,10 @@ fn watch_files(path: &Path, changed: mpsc::Sender<()>) -> Option<RecommendedWatc
             }
         }
     });
-    let directories = [Some(directory(path)), real.as_deref().map(directory)];
+    let folders = [Some(folder_of(path)), real.as_deref().map(folder_of)];
     let watching = watcher.and_then(|mut watcher| {
-        for directory in directories.into_iter().flatten() {
-            watcher.watch(&directory, RecursiveMode::NonRecursive)?;
+        for folder in folders.into_iter().flatten() {
+            watcher.watch(&folder, RecursiveMode::NonRecursive)?;
         }
         Ok(watcher)
     });
@@ -256,7 +254,8 @@ fn watch_files(path: &Path, changed: mpsc::Sender<()>) -> Option<RecommendedWatc
         .ok()
 }
 
-fn directory(path: &Path) -> PathBuf {
+/// The folder that a file stands in.
+pub fn folder_of(path: &Path) -> PathBuf {
     match path.parent() {
         Some(parent) if parent != Path::new("") => parent.to_owned(),
         _ => PathBuf::from("."),

@@ -65,7 +65,7 @@ impl Webhooks {
         match taken {
             Ok(receipt) => {
                 let Receipt { event_id, routes, revision, .. } = receipt;
-                tracing::info!(%source, event = event_id, outcome = result, ?routes, revision, "webhook");
+                tracing::info!(%source, event = event_id, outcome = result, routes = routes.join(","), revision, "webhook");
                 http::json_answer(
                     StatusCode::OK,
                     &json!({"event": event_id, "outcome": result, "routes": routes, "revision": revision}),

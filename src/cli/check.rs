@@ -10,6 +10,7 @@ use super::{Failure, NOT_FINE, describe, print, print_json};
 use crate::outside::Outside;
 use crate::problem::{Problem, Severity};
 use crate::rules::{Compiled, Rules};
+use crate::watcher::folder_of;
 
 /// Check a file of rules, without secrets and without a network
 #[derive(Args)]
@@ -38,30 +39,42 @@ impl Check {
         let file = self.file.display().to_string();
         let bytes = std::fs::read(&self.file)
             .map_err(|error| Failure::not_fine(format!("`{file}` cannot be read: {error}")))?;
-        let compiled = Rules::compile(&bytes, Outside::Optional);
+        let mut compiled = Rules::compile(&bytes, Outside::Optional);
+        let report = compiled.run_tests(&folder_of(&self.file));
+        compiled.problems.extend(report.problems);
+        compiled.problems.sort_by_key(|problem| (problem.line, problem.column));
         match self.format {
             Format::Json => print_json(&json!({
                 "file": file,
                 "revision": compiled.revision,
                 "problems": compiled.problems,
-                "tests": {"passed": 0, "failed": 0},
+                "tests": {"passed": report.passed, "failed": report.failed},
             })),
             Format::Github => compiled.problems.iter().for_each(|problem| print(&annotation(&file, problem))),
-            Format::Text => print_text(&file, &compiled),
+            Format::Text => {
+                print_text(&file, &compiled, report.passed, report.failed);
+                if self.strict && compiled.count(Severity::Warning) > 0 {
+                    print("warnings count as errors: --strict\n");
+                }
+            }
         }
-        let fine = compiled.rules.is_some() && !(self.strict && compiled.count(Severity::Warning) > 0);
+        let fine = compiled.count(Severity::Error) == 0 && !(self.strict && compiled.count(Severity::Warning) > 0);
         Ok(if fine { ExitCode::SUCCESS } else { ExitCode::from(NOT_FINE) })
     }
 }
 
-fn print_text(file: &str, compiled: &Compiled) {
+fn print_text(file: &str, compiled: &Compiled, passed: usize, failed: usize) {
     compiled.problems.iter().for_each(|problem| print(&describe(file, problem)));
-    let (errors, warnings) = (compiled.count(Severity::Error), compiled.count(Severity::Warning));
-    let routes = compiled.rules.as_ref().map_or(0, |rules| rules.routes().len());
-    print(&match (errors, warnings) {
-        (0, 0) => format!("{file}: fine, {routes} routes, revision {}\n", compiled.revision),
-        (0, _) => format!("{file}: runs, {routes} routes, {warnings} warnings, revision {}\n", compiled.revision),
-        _ => format!("{file}: does not run, {errors} errors, {warnings} warnings\n"),
+    let count = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let errors = count(compiled.count(Severity::Error), "error");
+    let warnings = count(compiled.count(Severity::Warning), "warning");
+    let tests = format!("{} passed, {failed} failed", count(passed, "test"));
+    print(&match &compiled.rules {
+        Some(rules) => {
+            let routes = count(rules.routes().len(), "route");
+            format!("{file}: {routes}, {warnings}, {tests}, revision {}\n", compiled.revision)
+        }
+        None => format!("{file}: does not run, {errors}, {warnings}\n"),
     });
 }
 

@@ -86,6 +86,7 @@ fn secrets() -> Vec<Secret> {
 }
 
 fn greet(address: SocketAddr, live: bool, file: &str) {
+    let command = std::env::args().next().unwrap_or_else(|| "deskbell".to_owned());
     let to = match address.port() {
         8080 => String::new(),
         _ => format!(" --to http://{address}/webhooks/clerk"),
@@ -95,7 +96,7 @@ fn greet(address: SocketAddr, live: bool, file: &str) {
     match live {
         true => eprintln!("LIVE: what comes in is sent through Novu.\n"),
         false => eprintln!(
-            "Nothing is sent; Novu requests are shown here. Send a first event from a second shell:\n\n    deskbell send user.created{to}\n"
+            "Nothing is sent; Novu requests are shown here. Send a first event from a second shell:\n\n    {command} send user.created{to}\n"
         ),
     }
 }

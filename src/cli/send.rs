@@ -48,7 +48,7 @@ impl Send {
             let client = novu::plain_client().map_err(|error| Failure::not_fine(error.to_string()))?;
             let mut pace =
                 tokio::time::interval(self.rate.map_or(Duration::from_nanos(1), |rate| Duration::from_secs(1) / rate));
-            let mut refused = false;
+            let (mut refused, mut other_secret, mut unrouted) = (false, false, false);
             for number in 0..self.count {
                 if self.rate.is_some() {
                     pace.tick().await;
@@ -56,14 +56,23 @@ impl Send {
                 event["timestamp"] = Value::from(now());
                 self.changes.apply(&mut event)?;
                 let id = self.id.clone().unwrap_or_else(|| new_id(number));
-                refused |= !self.post(&client, &secret, &id, event.to_string()).await?;
+                let answer = self.post(&client, &secret, &id, event.to_string()).await?;
+                refused |= !answer.starts_with("200 ");
+                other_secret |= answer.contains("\"invalid_signature\"");
+                unrouted |= answer.contains("\"unrouted\"");
+            }
+            if unrouted {
+                eprintln!("  hint: `deskbell explain --sample {}` says why no route wants it", self.name);
+            }
+            if other_secret {
+                eprintln!("  hint: the gateway has another secret; name it with `--secret`");
             }
             Ok(if refused { ExitCode::from(NOT_FINE) } else { ExitCode::SUCCESS })
         })
     }
 
-    /// Posts one webhook and prints the answer. Whether it was taken.
-    async fn post(&self, client: &reqwest::Client, secret: &Secret, id: &str, body: String) -> Result<bool, Failure> {
+    /// Posts one webhook, and prints and returns the answer: its status and body.
+    async fn post(&self, client: &reqwest::Client, secret: &Secret, id: &str, body: String) -> Result<String, Failure> {
         let timestamp = (now() / 1000).to_string();
         let request = client
             .post(&self.to)
@@ -75,11 +84,9 @@ impl Send {
         let response = request.send().await.map_err(|error| self.unreachable(&error))?;
         let status = response.status();
         let answer = response.text().await.map_err(|error| self.unreachable(&error))?;
-        print(&format!("{} {}\n", status.as_u16(), answer.trim()));
-        if answer.contains("invalid_signature") {
-            eprintln!("  hint: the gateway has another secret; name it with `--secret`");
-        }
-        Ok(status.is_success())
+        let answer = format!("{} {}\n", status.as_u16(), answer.trim());
+        print(&answer);
+        Ok(answer)
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Failure {

@@ -45,12 +45,18 @@ impl Tokens<'_> {
     /// The refusal of a function written after its query.
     pub(super) fn method(&self, at: usize) -> SyntaxError {
         let token = self.list[at];
-        let query = (0..at).rfind(|query| self.last_of(*query) == at && self.list[*query].is_query());
+        let mut starts = (0..at).filter(|start| self.list[*start].is_query());
+        let query = starts.find(|start| self.last_of(*start) == at);
         let start = query.map_or(token.start, |query| self.list[query].start);
         let path = self.text[start..token.start].trim_end_matches('.');
-        token
-            .error(format!("`{}` is called like a method", token.text))
-            .hinting(format!("a function has its query inside: `length({path})`"))
+        let name = token.text;
+        let hint = match name {
+            "match" | "search" => format!("write `{name}({path}, 'pattern')`"),
+            "count" | "value" => format!("write `{name}({path})`"),
+            _ => instead_of(&name.to_ascii_lowercase())
+                .unwrap_or_else(|| format!("write functions as in `length({path})`")),
+        };
+        token.error(format!("`{name}` is called like a method")).hinting(hint)
     }
 
     /// The refusal of a word that is no name, number, literal or function.
@@ -87,11 +93,11 @@ impl Tokens<'_> {
         };
         let mut starts = (0..at).filter(|start| self.list[*start].is_query());
         let query = starts.find(|start| self.last_of(*start) + 1 == at);
-        let query = query.map_or("$.data.slug", |query| self.written(query));
         let values = match self.text_at(at + 1) {
-            "[" => &self.list[at + 2..self.closing(at + 1)],
+            "[" | "(" if query.is_some() => &self.list[at + 2..self.closing(at + 1)],
             _ => &[],
         };
+        let query = query.map_or("$.data.slug", |query| self.written(query));
         let values = values.split(|token| token.text == ",");
         let mut values: Vec<&str> =
             values.filter_map(|value| Some(&self.text[value.first()?.start..value.last()?.end()])).collect();

@@ -14,6 +14,9 @@ pub(super) fn query(text: &str) -> Result<Query, SyntaxError> {
     if !text.starts_with('$') {
         return Err(SyntaxError::at(0, "a query starts with `$`").expecting("`$`"));
     }
+    if text.ends_with(char::is_whitespace) {
+        return Err(SyntaxError::at(text.trim_end().len(), "white space after a query"));
+    }
     let parsed = parse_json_path(text).map_err(|error| refused(&tokens, &error, 0))?;
     Compiler::new(&tokens).query(true, &parsed.segments)
 }
@@ -37,8 +40,10 @@ fn refused(tokens: &Tokens, error: &JsonPathError, before: usize) -> SyntaxError
         _ => String::new(),
     };
     let digits = place.trim_matches(|character: char| !character.is_ascii_digit());
-    let offset = digits.parse().unwrap_or(before);
-    tokens.unexpected(offset.saturating_sub(before))
+    match digits.parse::<usize>() {
+        Ok(offset) => tokens.unexpected(offset.saturating_sub(before)),
+        Err(_) => SyntaxError::at(0, "a number or the argument of a function is not that of RFC 9535"),
+    }
 }
 
 /// Walks the parser's tree in the order of the text, and so meets its queries and calls in that order.

@@ -216,7 +216,10 @@ impl<'t> Tokens<'t> {
         let mut open: Vec<usize> = Vec::new();
         for (at, token) in self.list.iter().enumerate() {
             match token.text {
-                "(" | "[" => open.push(at),
+                "(" | "[" => {
+                    open.push(at);
+                    self.check_depth(&open)?;
+                }
                 ")" | "]" => {
                     let opener = if token.text == ")" { "(" } else { "[" };
                     if open.pop().is_none_or(|open| self.text_at(open) != opener) {
@@ -229,18 +232,23 @@ impl<'t> Tokens<'t> {
                 "," if open.is_empty() => return Err(self.unexpected(token.start)),
                 _ => {}
             }
-            let calls = open.iter().filter(|open| **open > 0 && self.is_call(**open - 1));
-            if open.len() > MAXIMUM_DEPTH || calls.count() > MAXIMUM_OPEN_CALLS {
-                return Err(token.error("nested too deep").expecting(format!(
-                    "at most {MAXIMUM_DEPTH} open brackets, {MAXIMUM_OPEN_CALLS} of them function calls"
-                )));
-            }
         }
         let Some(unclosed) = open.last().map(|at| self.list[*at]) else {
             return Ok(());
         };
         let closer = if unclosed.text == "(" { ")" } else { "]" };
         Err(unclosed.error(format!("`{}` is not closed", unclosed.text)).expecting(format!("`{closer}`")))
+    }
+
+    fn check_depth(&self, open: &[usize]) -> Result<(), SyntaxError> {
+        let is_of_call = |open: &&usize| **open > 0 && self.is_call(**open - 1);
+        let calls = open.iter().filter(is_of_call).count();
+        if open.len() <= MAXIMUM_DEPTH && calls <= MAXIMUM_OPEN_CALLS {
+            return Ok(());
+        }
+        let last = open.last().map_or(0, |last| self.list[*last].start);
+        Err(SyntaxError::at(last, "nested too deep")
+            .expecting(format!("at most {MAXIMUM_DEPTH} open brackets, {MAXIMUM_OPEN_CALLS} of them function calls")))
     }
 
     fn check_symbol(&self, at: usize) -> Result<(), SyntaxError> {
@@ -261,7 +269,8 @@ impl<'t> Tokens<'t> {
 
     fn check_word(&self, at: usize) -> Result<(), SyntaxError> {
         let token = self.list[at];
-        if self.before(at).is_some_and(|dot| matches!(dot.text, "." | "..")) {
+        let before = self.before(at);
+        if before.is_some_and(|dot| matches!(dot.text, "." | "..")) {
             return self.check_member(at);
         }
         let is_call = self.is_call(at);
@@ -331,23 +340,27 @@ impl<'t> Tokens<'t> {
         if self.follows_operand(at) {
             return Err(self.unexpected(token.start));
         }
-        let last = self.last_of(at);
-        let (before, after) = (self.before(at), self.list.get(last + 1));
-        let is_compared = [before, after].into_iter().flatten().any(Token::is_comparison);
-        if !token.is_query() || !is_compared {
+        let (before, after) = (self.before(at), self.list.get(self.last_of(at) + 1));
+        let mut neighbours = [before, after].into_iter().flatten();
+        if !token.is_query() || !neighbours.any(Token::is_comparison) {
             return Ok(());
         }
-        let written = self.written(at);
-        if let Some(not) = before.filter(|before| before.text == "!") {
-            return Err(not
+        match before.filter(|before| before.text == "!") {
+            None => self.check_compared_query(at),
+            Some(not) => Err(not
                 .error("`!` before a comparison")
-                .hinting(format!("write `!({written} == …)`, or compare with `!=`")));
+                .hinting(format!("write `!({} == …)`, or compare with `!=`", self.written(at)))),
         }
-        let inside = &self.list[at..=last];
+    }
+
+    fn check_compared_query(&self, at: usize) -> Result<(), SyntaxError> {
+        let inside = &self.list[at..=self.last_of(at)];
         let is_plural = |token: &Token| matches!(token.text, "*" | ".." | "?" | ":" | ",");
         if inside.iter().any(is_plural) {
-            return Err(token
-                .error(format!("`{written}` may select several values and cannot be compared"))
+            let written = self.written(at);
+            let message = format!("`{written}` may select several values and cannot be compared");
+            return Err(self.list[at]
+                .error(message)
                 .hinting("compare in a nested filter, as in `$.data.list[?@.name == 'x']`"));
         }
         let is_spaced = |pair: &[Token]| (pair[0].text == "[" || pair[1].text == "]") && pair[0].end() != pair[1].start;

@@ -45,7 +45,7 @@ pub fn register(registry: &mut Handlebars<'static>) {
         ("trim", |call| Ok(call.text(0).map(|text| text.trim().into()))),
         ("replace", replace),
         ("date", date),
-        ("json", |call| Ok(call.values.first().map(|value| value.to_string().into()))),
+        ("json", |call| Ok(call.values.first().filter(|value| !value.is_null()).map(|value| value.to_string().into()))),
         ("sha256", |call| Ok(call.text(0).map(|text| hex(&Sha256::digest(text.as_bytes())).into()))),
     ];
     for (name, body) in functions {

@@ -2,12 +2,16 @@
 
 mod harness;
 mod novu;
+mod shell;
 
 mod admin;
 mod commands;
 mod crash;
 mod delivery;
+mod dev;
 mod examples;
+mod explain;
+mod problems;
 mod reload;
 mod signatures;
 mod tidy;

@@ -1,0 +1,185 @@
+//! From text to a tree in which every value knows where it stands.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::Number;
+use serde_saphyr::{Spanned, options::DuplicateKeyPolicy};
+
+use super::scan::{Place, report_tags_and_duplicates};
+use super::{Key, Kind, Node};
+use crate::problem::{Problem, Problems, Severity};
+
+/// The largest file that is read, in bytes. Ten thousand routes are about a quarter of it.
+const MAX_FILE_BYTES: usize = 8 * 1024 * 1024;
+
+/// Reads the text of a file into a tree. Without a tree, the problems hold the reason.
+pub fn parse(text: &str, problems: &mut Problems) -> Option<Node> {
+    if text.len() > MAX_FILE_BYTES {
+        let message = format!("the file has {} bytes, too many to read", text.len());
+        problems.push(at(1, 1, "too_large", message).expected(format!("at most {MAX_FILE_BYTES} bytes")));
+        return None;
+    }
+    match serde_saphyr::from_str_with_options::<Spanned<Raw>>(text, options()) {
+        Ok(raw) => {
+            let tagged = report_tags_and_duplicates(text, problems);
+            Some(locate(raw, String::new(), &tagged))
+        }
+        Err(error) => {
+            problems.push(not_yaml(text, &error));
+            None
+        }
+    }
+}
+
+fn not_yaml(text: &str, error: &serde_saphyr::Error) -> Problem {
+    let (line, column) = error.location().map_or((1, 1), |place| (place.line().max(1), place.column().max(1)));
+    let reason = error.without_snippet().to_string();
+    let reason = reason.lines().next().unwrap_or_default();
+    let reason = reason.strip_suffix(&format!(" at line {line}, column {column}")).unwrap_or(reason);
+    let message = match reason.strip_prefix("budget breached: ") {
+        Some(breach) if breach.starts_with("Documents") => "more than one document is in the file".to_owned(),
+        Some(breach) => format!("the file is larger or deeper than is read: {breach}"),
+        None => format!("not readable as YAML: {reason}"),
+    };
+    let rest = text.lines().nth(line as usize - 1).unwrap_or_default().chars().skip(column as usize - 1);
+    let hint = match rest.take(1).collect::<String>().as_str() {
+        _ if reason.starts_with("budget") => None,
+        "{" => Some("a value that starts with a template needs quotes, as in `\"{{data.id}}\"`"),
+        "*" | "@" | "%" | "`" => Some("put the value in quotes"),
+        "\t" => Some("indent with spaces"),
+        _ => None,
+    };
+    at(line as u32, column as u32, "bad_yaml", message).maybe_hint(hint.map(str::to_owned))
+}
+
+fn options() -> serde_saphyr::Options {
+    serde_saphyr::options! {
+        // Duplicates are all reported by `report_tags_and_duplicates`.
+        duplicate_keys: DuplicateKeyPolicy::FirstWins,
+        strict_booleans: true,
+        budget: serde_saphyr::budget! {
+            max_documents: 1,
+            max_nodes: 1_000_000,
+            max_events: 3_000_000,
+            max_depth: 64,
+        },
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 100_000 },
+    }
+}
+
+/// An error where there is no tree yet.
+pub fn at(line: u32, column: u32, code: &'static str, message: String) -> Problem {
+    Problem { severity: Severity::Error, code, line, column, path: String::new(), message, expected: None, hint: None }
+}
+
+/// A value as the deserializer hands it over.
+enum Raw {
+    Null,
+    Bool(bool),
+    Number(Number),
+    Text(String),
+    List(Vec<Spanned<Raw>>),
+    Object(Vec<(Spanned<String>, Spanned<Raw>)>),
+}
+
+fn locate(raw: Spanned<Raw>, path: String, tagged: &HashSet<Place>) -> Node {
+    let kind = match raw.value {
+        // What an alias stands for may be tagged too.
+        _ if tagged.contains(&place(&raw.defined)) => Kind::Reported,
+        Raw::Null => Kind::Null,
+        Raw::Bool(value) => Kind::Bool(value),
+        Raw::Number(value) => Kind::Number(value),
+        Raw::Text(value) => Kind::Text(value),
+        Raw::List(items) => {
+            let items = items.into_iter().enumerate();
+            Kind::List(items.map(|(index, item)| locate(item, format!("{path}[{index}]"), tagged)).collect())
+        }
+        Raw::Object(entries) => Kind::Object(
+            entries
+                .into_iter()
+                .map(|(key, value)| {
+                    let node = locate(value, below(&path, &key.value), tagged);
+                    let (line, column) = place(&key.referenced);
+                    (Key { name: key.value, line, column }, node)
+                })
+                .collect(),
+        ),
+    };
+    let (line, column) = place(&raw.referenced);
+    Node { line, column, path, kind }
+}
+
+fn place(location: &serde_saphyr::Location) -> Place {
+    (location.line() as u32, location.column() as u32)
+}
+
+/// The path of a member.
+pub fn below(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}
+
+impl<'de> Deserialize<'de> for Raw {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RawVisitor)
+    }
+}
+
+struct RawVisitor;
+
+impl<'de> Visitor<'de> for RawVisitor {
+    type Value = Raw;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Raw, E> {
+        Ok(Raw::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Raw, E> {
+        Ok(Raw::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Raw, D::Error> {
+        Raw::deserialize(deserializer)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Raw, E> {
+        Ok(Raw::Bool(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Raw, E> {
+        Ok(Raw::Number(value.into()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Raw, E> {
+        Ok(Raw::Number(value.into()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Raw, E> {
+        Ok(Number::from_f64(value).map_or(Raw::Null, Raw::Number))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Raw, E> {
+        Ok(Raw::Text(value.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Raw, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(Raw::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Raw, A::Error> {
+        let mut object = Vec::new();
+        while let Some(entry) = entries.next_entry()? {
+            object.push(entry);
+        }
+        Ok(Raw::Object(object))
+    }
+}

@@ -1,0 +1,155 @@
+//! To whom? A subscriber that the event names or the route writes out, or a topic.
+
+use serde_json::{Map, Value, json};
+
+use super::{Scope, Unsendable};
+use crate::clerk::{self, Person};
+use crate::config::{Fields, Kind, Node, quoted};
+use crate::problem::{Problem, Problems};
+use crate::route::Pattern;
+use crate::template::{self, Template, Tree};
+
+/// Whom a route sends to.
+#[derive(Debug)]
+pub enum Recipient {
+    /// The subscriber that the event names.
+    FilledIn,
+    Subscriber(Tree),
+    Topic(Template),
+    FixedTopic(String),
+}
+
+/// Novu's subscriber object (OpenAPI 3.18, `SubscriberPayloadDto`). Novu ignores other keys without a word.
+const SUBSCRIBER_KEYS: [&str; 10] =
+    ["subscriberId", "firstName", "lastName", "email", "phone", "avatar", "locale", "timezone", "data", "channels"];
+
+impl Recipient {
+    pub fn compile(fields: Fields<'_>, events: Option<&[Pattern]>, problems: &mut Problems) -> Option<Self> {
+        match (fields.get("subscriber"), fields.get("topic")) {
+            (Some(_), Some(topic)) => {
+                problems.push(
+                    Problem::error(
+                        "bad_value",
+                        topic,
+                        "a route has a `subscriber` or a `topic`, and this one has both",
+                    )
+                    .hint("write two routes to send to both"),
+                );
+                None
+            }
+            (Some(subscriber), None) => Self::compile_subscriber(subscriber, problems),
+            (None, Some(topic)) => match topic.text(problems)? {
+                text if text.contains("{{") => {
+                    Some(Recipient::Topic(template::compile_at(topic, text, problems)?.whole()))
+                }
+                text if text.trim().is_empty() => topic.wrong("the key of a Novu topic", problems),
+                text => Some(Recipient::FixedTopic(text.to_owned())),
+            },
+            (None, None) => {
+                if fields.lacks("subscriber") && fields.lacks("topic") {
+                    report_nobody(fields, events?, problems)?;
+                }
+                Some(Recipient::FilledIn)
+            }
+        }
+    }
+
+    fn compile_subscriber(node: &Node, problems: &mut Problems) -> Option<Self> {
+        let fields = node.fields(&SUBSCRIBER_KEYS, problems)?;
+        if fields.lacks("subscriberId") {
+            problems.push(
+                Problem::error("missing_key", node, "the subscriber has no `subscriberId`").hint(
+                    "such as `subscriberId: \"{{data.user_id}}\"`, or leave `subscriber` out to have it filled in",
+                ),
+            );
+        }
+        Some(Recipient::Subscriber(Tree::compile(node, problems)?.with_id("subscriberId")))
+    }
+
+    /// The `to` of the request.
+    ///
+    /// # Errors
+    /// What Novu cannot do without is missing.
+    pub fn render(&self, scope: &Scope<'_>) -> Result<Value, Unsendable> {
+        match self {
+            Recipient::FilledIn => {
+                clerk::subscriber(&scope.event.json).map(Value::Object).ok_or(Unsendable::NoSubscriberId)
+            }
+            Recipient::Subscriber(tree) => {
+                let subscriber = tree.render(&scope.context).map_err(Unsendable::Template)?;
+                with_text_ids(subscriber.unwrap_or_default())
+            }
+            Recipient::FixedTopic(key) => Ok(topic(key)),
+            Recipient::Topic(template) => {
+                let key = template.render(&scope.context).map_err(Unsendable::Template)?;
+                key.as_ref().and_then(as_text).map(|key| topic(&key)).ok_or(Unsendable::NoTopicKey)
+            }
+        }
+    }
+}
+
+fn topic(key: &str) -> Value {
+    json!({"type": "Topic", "topicKey": key})
+}
+
+fn as_text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// Novu takes texts for everything but `data` and `channels`.
+fn with_text_ids(subscriber: Value) -> Result<Value, Unsendable> {
+    let Value::Object(members) = subscriber else { return Err(Unsendable::NoSubscriberId) };
+    let subscriber: Map<String, Value> = members
+        .into_iter()
+        .filter_map(|(key, value)| match key.as_str() {
+            "data" | "channels" => Some((key, value)),
+            _ => as_text(&value).map(|text| (key, Value::String(text))),
+        })
+        .collect();
+    match subscriber.contains_key("subscriberId") {
+        true => Ok(Value::Object(subscriber)),
+        false => Err(Unsendable::NoSubscriberId),
+    }
+}
+
+/// Without `subscriber` and `topic`, the event has to name a person.
+fn report_nobody(route: Fields<'_>, events: &[Pattern], problems: &mut Problems) -> Option<()> {
+    let named = |person: Person| -> Vec<&'static str> {
+        clerk::event_types()
+            .filter(|kind| events.iter().any(|pattern| pattern.matches(kind)))
+            .filter(|kind| clerk::names_a_person(kind) == person)
+            .collect()
+    };
+    let nobody = named(Person::Never);
+    if !nobody.is_empty() {
+        problems.push(
+            Problem::error(
+                "no_subscriber",
+                route.node,
+                format!("nobody to send to: {} names no person", quoted(&nobody)),
+            )
+            .expected("a `subscriber` or a `topic`")
+            .hint("such as `topic: \"org-{{data.id}}\"`, or `subscriber: { subscriberId: … }`"),
+        );
+        return None;
+    }
+    let bills = named(Person::NotOnOrganizationBills);
+    let filters = route.get("filter").map_or(&[][..], Node::one_or_list);
+    let asks_for_payer = |filter: &Node| matches!(&filter.kind, Kind::Text(text) if text.contains("payer.user_id"));
+    if !bills.is_empty() && !filters.iter().any(asks_for_payer) {
+        problems.push(
+            Problem::error(
+                "no_subscriber",
+                route.node,
+                "a bill that an organization pays names no person, and its delivery would end dead",
+            )
+            .note()
+            .hint("filter for `length($.data.payer.user_id) > 0`, or write `subscriber` or `topic` out"),
+        );
+    }
+    Some(())
+}

@@ -1,0 +1,256 @@
+//! The file's own tests: an event in, and the complete list of what is sent.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::clerk;
+use crate::config::{Kind, Node, shortened};
+use crate::problem::{Problem, Problems};
+use crate::render::Delivery;
+use crate::rules::{DEFAULT_SOURCE, Rules};
+use crate::units::now;
+use crate::verify::Event;
+
+const TEST_KEYS: [&str; 7] = ["name", "event", "file", "set", "unset", "source", "expect"];
+const EXPECT_KEYS: [&str; 9] =
+    ["route", "workflow", "subscriber", "topic", "payload", "overrides", "actor", "tenant", "context"];
+
+/// One test of the file, ready to run.
+#[derive(Debug)]
+pub struct Test {
+    name: String,
+    node: Node,
+    event: Input,
+    source: Option<String>,
+    changes: Vec<(String, Option<Value>)>,
+    expect: Vec<Node>,
+}
+
+#[derive(Debug)]
+enum Input {
+    /// By its name. One that is not known fails the test and not the file: samples come and go.
+    Sample(Node, String),
+    Given(Value),
+    /// Relative to the folder of the file.
+    File(Node, String),
+}
+
+/// How the tests went.
+#[derive(Debug, Default)]
+pub struct Report {
+    pub passed: usize,
+    pub failed: usize,
+    /// What was expected and is not so, each where the file expects it.
+    pub problems: Vec<Problem>,
+}
+
+/// Reads `tests`.
+pub fn compile(node: &Node, problems: &mut Problems) -> Vec<Test> {
+    let items = node.list(problems).unwrap_or_default();
+    items.iter().enumerate().filter_map(|(index, item)| compile_test(index, item, problems)).collect()
+}
+
+fn compile_test(index: usize, node: &Node, problems: &mut Problems) -> Option<Test> {
+    let fields = node.fields(&TEST_KEYS, problems)?;
+    let name = match fields.get("name") {
+        Some(name) => name.text(problems)?.to_owned(),
+        None => format!("#{}", index + 1),
+    };
+    let event = match (fields.get("event"), fields.get("file")) {
+        (Some(event), None) => compile_event(event, problems)?,
+        (None, Some(file)) => Input::File(file.clone(), file.text(problems)?.to_owned()),
+        (None, None) if !(fields.lacks("event") && fields.lacks("file")) => return None,
+        _ => {
+            problems.push(
+                Problem::error("missing_key", node, "the test needs an `event` or a `file`")
+                    .hint("such as `event: user.created`, which is a sample"),
+            );
+            return None;
+        }
+    };
+    if fields.lacks("expect") {
+        problems.push(
+            Problem::error("missing_key", node, "the test has no `expect`")
+                .hint("list what is sent, or write `expect: []` for nothing"),
+        );
+    }
+    let expect = fields.get("expect")?.list(problems)?;
+    for item in expect {
+        item.fields(&EXPECT_KEYS, problems);
+    }
+    let source = match fields.get("source") {
+        Some(source) => Some(source.text(problems)?.to_owned()),
+        None => None,
+    };
+    let mut changes = Vec::new();
+    for (key, value) in fields.get("set").map_or(Some(&[][..]), |set| set.entries(problems))? {
+        changes.push((key.name.clone(), Some(value.to_value())));
+    }
+    for path in fields.get("unset").map_or(&[][..], Node::one_or_list) {
+        changes.push((path.text(problems)?.to_owned(), None));
+    }
+    Some(Test { name, node: node.clone(), event, source, changes, expect: expect.to_vec() })
+}
+
+fn compile_event(node: &Node, problems: &mut Problems) -> Option<Input> {
+    match &node.kind {
+        Kind::Text(name) => Some(Input::Sample(node.clone(), name.clone())),
+        Kind::Object(_) => Some(Input::Given(node.to_value())),
+        _ => node.wrong("the name of a sample, or an event written out", problems),
+    }
+}
+
+/// Runs all tests. `folder` is where the file stands.
+pub fn run(rules: &Rules, tests: &[Test], folder: &Path) -> Report {
+    let mut report = Report::default();
+    for test in tests {
+        let problems = test.run(rules, folder);
+        *(if problems.is_empty() { &mut report.passed } else { &mut report.failed }) += 1;
+        report.problems.extend(problems);
+    }
+    report
+}
+
+impl Test {
+    fn run(&self, rules: &Rules, folder: &Path) -> Vec<Problem> {
+        let json = match self.event(folder) {
+            Ok(json) => json,
+            Err(problem) => return vec![*problem],
+        };
+        if let Some(source) = self.source.as_ref().filter(|source| rules.source(source).is_none()) {
+            return vec![self.fails(&self.node, format!("there is no source `{}`", shortened(source)))];
+        }
+        let first = rules.source_names().next().map_or(DEFAULT_SOURCE, |name| name);
+        let at = clerk::occurred_at(&json).unwrap_or_else(now);
+        let event = Event::unsigned(self.source.as_deref().unwrap_or(first), "msg_test", json, at);
+        let mut unmet = Vec::new();
+        let mut sent = rules.decide(&event).deliveries;
+        for expected in &self.expect {
+            match take_expected(expected, &mut sent) {
+                Some(delivery) => self.compare(expected, &delivery, &mut unmet),
+                None => unmet.push(self.not_sent(expected, rules, &event)),
+            }
+        }
+        unmet.extend(sent.iter().map(|delivery| {
+            self.fails(&self.node, format!("`{}` is sent, and the test does not expect it", delivery.route))
+        }));
+        unmet
+    }
+
+    fn event(&self, folder: &Path) -> Result<Value, Box<Problem>> {
+        let (node, mut json) = match &self.event {
+            Input::Given(json) => (&self.node, json.clone()),
+            Input::Sample(node, name) => {
+                (node, clerk::sample(name).ok_or_else(|| Box::new(self.unknown_sample(node, name)))?)
+            }
+            Input::File(node, path) => {
+                let unusable = |why: String| Box::new(self.fails(node, format!("`{}` {why}", shortened(path))));
+                let bytes =
+                    std::fs::read(folder.join(path)).map_err(|error| unusable(format!("cannot be read: {error}")))?;
+                (node, serde_json::from_slice(&bytes).map_err(|error| unusable(format!("is not JSON: {error}")))?)
+            }
+        };
+        for (path, value) in &self.changes {
+            let changed = match value {
+                Some(value) => clerk::set(&mut json, path, value.clone()),
+                None => clerk::unset(&mut json, path),
+            };
+            changed.map_err(|error| Box::new(self.fails(node, format!("`{path}` cannot be changed: {error}"))))?;
+        }
+        Ok(json)
+    }
+
+    fn unknown_sample(&self, node: &Node, name: &str) -> Problem {
+        let near = clerk::nearest(name, clerk::samples().map(|sample| sample.name));
+        self.fails(node, format!("there is no sample `{}`", shortened(name))).hint(match near {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "`deskbell samples` lists them".to_owned(),
+        })
+    }
+
+    fn fails(&self, at: &Node, message: String) -> Problem {
+        Problem::error("test_failed", at, format!("test `{}`: {message}", self.name))
+    }
+
+    fn not_sent(&self, expected: &Node, rules: &Rules, event: &Event) -> Problem {
+        let Some(name) = route_of(expected) else {
+            return self.fails(expected, "nothing more is sent".to_owned());
+        };
+        let verdict = rules.explain(event).into_iter().find(|(route, _)| *route.name == *name);
+        let problem = self.fails(expected, format!("`{name}` is not sent"));
+        match verdict {
+            Some((_, Err(unwanted))) => problem.hint(unwanted.to_string()),
+            Some((_, Ok(_))) => problem.hint("it is sent fewer times than the test expects"),
+            None => {
+                let near = clerk::nearest(name, rules.routes().iter().map(|route| &*route.name));
+                problem.hint(match near {
+                    Some(near) => format!("there is no such route, did you mean `{near}`?"),
+                    None => "there is no such route".to_owned(),
+                })
+            }
+        }
+    }
+
+    fn compare(&self, expected: &Node, delivery: &Delivery, unmet: &mut Vec<Problem>) {
+        let body = match &delivery.request {
+            Ok(body) => body,
+            Err(unsendable) => {
+                unmet.push(self.fails(expected, format!("`{}` would end dead: {unsendable}", delivery.route)));
+                return;
+            }
+        };
+        for key in EXPECT_KEYS.into_iter().filter(|key| *key != "route") {
+            let Some(expected) = expected.find(key) else { continue };
+            let found = match key {
+                "workflow" => body.get("name"),
+                "subscriber" => body.get("to"),
+                "topic" => body.pointer("/to/topicKey"),
+                _ => body.get(key),
+            };
+            self.compare_value(key, expected, found, unmet);
+        }
+    }
+
+    /// Objects have to hold what is named; everything else has to be equal.
+    fn compare_value(&self, path: &str, expected: &Node, found: Option<&Value>, unmet: &mut Vec<Problem>) {
+        match (&expected.kind, found) {
+            (Kind::Object(entries), Some(Value::Object(members))) => {
+                for (key, expected) in entries {
+                    self.compare_value(&format!("{path}.{}", key.name), expected, members.get(&key.name), unmet);
+                }
+            }
+            (Kind::List(items), Some(Value::Array(values))) if items.len() == values.len() => {
+                for (index, (expected, found)) in items.iter().zip(values).enumerate() {
+                    self.compare_value(&format!("{path}[{index}]"), expected, Some(found), unmet);
+                }
+            }
+            (_, found) => {
+                let wanted = expected.to_value();
+                if found != Some(&wanted) {
+                    let found =
+                        found.map_or("missing".to_owned(), |found| format!("`{}`", shortened(&found.to_string())));
+                    let problem = self.fails(expected, format!("`{path}` is {found}"));
+                    unmet.push(problem.expected(format!("`{}`", shortened(&wanted.to_string()))));
+                }
+            }
+        }
+    }
+}
+
+fn route_of(expected: &Node) -> Option<&str> {
+    match &expected.find("route")?.kind {
+        Kind::Text(name) => Some(name),
+        _ => None,
+    }
+}
+
+/// The first delivery of the route that is named, or the first of all.
+fn take_expected(expected: &Node, sent: &mut Vec<Delivery>) -> Option<Delivery> {
+    let position = match route_of(expected) {
+        Some(name) => sent.iter().position(|delivery| *delivery.route == *name)?,
+        None if sent.is_empty() => return None,
+        None => 0,
+    };
+    Some(sent.remove(position))
+}

@@ -1,0 +1,116 @@
+use super::*;
+use serde_json::json;
+
+fn rendered(text: &str) -> Result<Option<Value>, String> {
+    let event = json!({
+        "type": "user.created",
+        "timestamp": 1_787_660_412_337_i64,
+        "data": {
+            "id": "user_1", "first_name": "Ada", "last_name": null, "username": "", "age": 36, "admin": false,
+            "quote": "say \"hi\" <b>&</b>",
+            "public_metadata": {"plan": "pro", "seats": [1, 2.5]},
+            "primary_email_address_id": "b",
+            "email_addresses": [{"id": "a", "email_address": "first@example.com"}, {"id": "b", "email_address": "main@example.com"}]
+        },
+        "vars": {"app": "Acme"}
+    });
+    Template::compile(text).map_err(|error| error.message)?.render(&Context::from(event))
+}
+
+fn check(text: &str, expected: Value) {
+    let expected = Some(expected).filter(|value| !value.is_null());
+    assert_eq!(rendered(text), Ok(expected), "{text}");
+}
+
+#[test]
+fn a_single_expression_keeps_its_type() {
+    check("{{data.age}}", json!(36));
+    check("{{ data.admin }}", json!(false));
+    check("{{{data.public_metadata}}}", json!({"plan": "pro", "seats": [1, 2.5]}));
+    check("{{primary_email}}", json!("main@example.com"));
+    check("{{eq data.age 36}}", json!(true));
+    check("{{jsonpath \"$.data.email_addresses[0].id\"}}", json!("a"));
+    check("{{jsonpath \"$.data.email_addresses[*].id\"}}", json!(["a", "b"]));
+    check("{{data.email_addresses.1.id}}", json!("b"));
+}
+
+#[test]
+fn a_single_expression_with_nothing_to_say_is_left_out() {
+    for text in [
+        "{{data.last_name}}",
+        "{{data.username}}",
+        "{{data.nothing.at.all}}",
+        "{{upper data.last_name}}",
+        "{{primary_phone}}",
+        "{{jsonpath \"$.data.nothing\"}}",
+        "{{date data.nothing}}",
+    ] {
+        check(text, Value::Null);
+    }
+}
+
+#[test]
+fn longer_text_is_text_and_never_escaped() {
+    check("Hello {{data.first_name}} {{data.last_name}}!", json!("Hello Ada !"));
+    check("{{data.quote}} {{vars.app}}", json!("say \"hi\" <b>&</b> Acme"));
+    check("{{data.age}} years", json!("36 years"));
+    check("{{#if data.admin}}admin{{else}}{{upper data.first_name}}{{/if}}", json!("ADA"));
+    check(" {{data.age}}", json!(" 36"));
+}
+
+#[test]
+fn helpers_do_what_they_say() {
+    check("{{full_name}}", json!("Ada"));
+    check("{{default data.username data.last_name \"friend\"}}", json!("friend"));
+    check("{{lower \"ABC\"}}", json!("abc"));
+    check("{{trim \"  x \"}}", json!("x"));
+    check("{{replace data.id \"_\" \"-\"}}", json!("user-1"));
+    check("{{date timestamp}}", json!("2026-08-25T12:20:12Z"));
+    check("{{date timestamp \"%-d %B %Y, %H:%M\" \"Europe/Berlin\"}}", json!("25 August 2026, 14:20"));
+    check("{{date 1787660412}}", json!("2026-08-25T12:20:12Z"));
+    check("{{json data.public_metadata}}", json!(r#"{"plan":"pro","seats":[1,2.5]}"#));
+    check("{{sha256 \"abc\"}}", json!("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"));
+    check("{{upper (default data.username \"x\")}}", json!("X"));
+    check("{{#each data.email_addresses}}{{this.id}}{{/each}}", json!("ab"));
+}
+
+#[test]
+fn half_an_id_is_none() {
+    let id = |text: &str| {
+        let event = json!({"data": {"id": "org_1", "slug": null}});
+        Template::compile(text).map(Template::whole).expect(text).render(&Context::from(event))
+    };
+    assert_eq!(id("org-{{data.id}}"), Ok(Some(json!("org-org_1"))));
+    assert_eq!(id("{{data.id}}-{{data.slug}}"), Ok(None));
+    assert_eq!(id("org-{{data.nothing}}"), Ok(None));
+    assert_eq!(id("email-{{replace data.slug \"_\" \"-\"}}"), Ok(None));
+    assert_eq!(id("{{data.slug}}"), Ok(None));
+    assert_eq!(id("org-{{#if data.slug}}x{{else}}y{{/if}}"), Ok(Some(json!("org-y"))));
+}
+
+#[test]
+fn what_cannot_work_does_not_compile() {
+    for (text, message) in [
+        ("{{shout data.id}}", "there is no helper `shout`"),
+        ("{{upper (shout data.id)}}", "there is no helper `shout`"),
+        ("{{#shout}}x{{/shout}}", "there is no block `shout`"),
+        ("{{> header}}", "partials"),
+        ("{{log data.id}}", "there is no helper `log`"),
+        ("{{data.id", "not a Handlebars template"),
+        ("{{jsonpath \"$.a[\"}}", "JSONPath"),
+        ("{{jsonpath data.id}}", "in quotes"),
+        ("{{date timestamp \"%!\"}}", "date format"),
+        ("{{date timestamp \"%Y\" \"Mars/Olympus\"}}", "time zone"),
+    ] {
+        let error = Template::compile(text).expect_err(text);
+        assert!(error.message.contains(message), "{text}: {}", error.message);
+    }
+}
+
+#[test]
+fn nesting_is_bounded() {
+    let deep = format!("{{{{upper {}data.id{}}}}}", "(upper ".repeat(5000), ")".repeat(5000));
+    assert!(Template::compile(&deep).is_err());
+    let blocks = format!("{}{}", "{{#if a}}".repeat(5000), "{{/if}}".repeat(5000));
+    assert!(Template::compile(&blocks).is_err());
+}
