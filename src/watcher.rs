@@ -125,17 +125,13 @@ impl Watcher {
         if !at_once && seen != self.seen {
             (content, seen) = self.settle(seen).await;
         }
-        if seen == self.seen {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // Who asks about a file that was rejected is told again what is wrong with it.
+        if seen == self.seen && !(at_once && last.result == Reloaded::Rejected) {
             if at_once {
                 self.metrics.reload(Reloaded::Unchanged.as_str());
             }
-            let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            // What was wrong is still wrong, whoever asks.
-            let result = match last.result {
-                Reloaded::Rejected => Reloaded::Rejected,
-                Reloaded::Applied | Reloaded::Unchanged => Reloaded::Unchanged,
-            };
-            return LastReload { result, ..last };
+            return LastReload { result: Reloaded::Unchanged, ..last };
         }
         self.seen = seen;
         let last = match content {
