@@ -242,7 +242,7 @@ fn compile_name(
     });
     let name = match given {
         Some(node) => match node.text(problems)? {
-            name if name.trim().is_empty() || name.len() > 128 => {
+            name if name.trim().is_empty() || name.len() > 128 || name.contains(char::is_control) => {
                 return node.wrong("a name of 1 to 128 characters", problems);
             }
             name => name,
