@@ -230,8 +230,10 @@ impl Test {
                 if found != Some(&wanted) {
                     let found =
                         found.map_or("missing".to_owned(), |found| format!("`{}`", shortened(&found.to_string())));
-                    let problem = self.fails(expected, format!("`{path}` is {found}"));
-                    unmet.push(problem.expected(format!("`{}`", shortened(&wanted.to_string()))));
+                    // The message is logged, and the event may be a real one: no value is in it.
+                    let problem = self.fails(expected, format!("`{path}` is not what is expected"));
+                    let wanted = format!("`{}`", shortened(&wanted.to_string()));
+                    unmet.push(problem.expected(wanted).hint(format!("it is {found}")));
                 }
             }
         }
@@ -254,3 +256,6 @@ fn take_expected(expected: &Node, sent: &mut Vec<Delivery>) -> Option<Delivery> 
     };
     Some(sent.remove(position))
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,11 +11,12 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::compiled::Compiled;
 use crate::novu::Account;
 use crate::observe::Metrics;
 use crate::outside::Outside;
 use crate::problem::{Problem, Severity};
-use crate::rules::{Compiled, Rules};
+use crate::rules::Rules;
 use crate::units::{Millis, now};
 use crate::verify::Secret;
 
@@ -42,12 +43,11 @@ impl RulesFile {
     }
 
     pub fn compile(&self, bytes: &[u8]) -> Compiled {
-        let compiled = Rules::compile(bytes, self.outside);
-        let rules = match (&self.local, compiled.rules) {
-            (Some((secrets, account)), Some(rules)) => Some(rules.local(secrets.clone(), account.clone())),
-            (_, rules) => rules,
-        };
-        Compiled { rules, ..compiled }
+        let mut compiled = Compiled::of(bytes, self.outside);
+        if let Some((secrets, account)) = &self.local {
+            compiled.rules = compiled.rules.map(|rules| rules.local(secrets.clone(), account.clone()));
+        }
+        compiled
     }
 }
 
@@ -122,6 +122,9 @@ impl Watcher {
     async fn look(&mut self, at_once: bool) -> LastReload {
         let mut content = self.file.read();
         let mut seen = self.fingerprint(&content);
+        if !at_once && seen != self.seen {
+            (content, seen) = self.settle(seen).await;
+        }
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
         // Who asks about a file that was rejected is told again what is wrong with it.
         if seen == self.seen && !(at_once && last.result == Reloaded::Rejected) {
@@ -129,14 +132,6 @@ impl Watcher {
                 self.metrics.reload(Reloaded::Unchanged.as_str());
             }
             return LastReload { result: Reloaded::Unchanged, ..last };
-        }
-        for _ in 0..if at_once { 0 } else { MOST_SETTLING_ROUNDS } {
-            tokio::time::sleep(SETTLED).await;
-            content = self.file.read();
-            let before = std::mem::replace(&mut seen, self.fingerprint(&content));
-            if before == seen {
-                break;
-            }
         }
         self.seen = seen;
         let last = match content {
@@ -146,6 +141,21 @@ impl Watcher {
         self.metrics.reload(last.result.as_str());
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = last.clone();
         last
+    }
+
+    /// Waits until the content stays the same: it is still being written.
+    async fn settle(&self, mut seen: Fingerprint) -> (std::io::Result<Vec<u8>>, Fingerprint) {
+        for _ in 0..MOST_SETTLING_ROUNDS {
+            tokio::time::sleep(SETTLED).await;
+            let content = self.file.read();
+            let before = std::mem::replace(&mut seen, self.fingerprint(&content));
+            if before == seen {
+                return (content, seen);
+            }
+        }
+        let content = self.file.read();
+        seen = self.fingerprint(&content);
+        (content, seen)
     }
 
     fn fingerprint(&self, content: &std::io::Result<Vec<u8>>) -> Fingerprint {
@@ -183,16 +193,7 @@ impl Watcher {
 
     fn unreadable(&self, error: &std::io::Error) -> LastReload {
         tracing::error!(%error, "the rules cannot be read; the last good ones stay");
-        let problem = Problem {
-            severity: Severity::Error,
-            code: "unreadable",
-            line: 1,
-            column: 1,
-            path: String::new(),
-            message: format!("the file cannot be read: {error}"),
-            expected: None,
-            hint: None,
-        };
+        let problem = Problem::error("unreadable", (1, 1), format!("the file cannot be read: {error}"));
         LastReload { result: Reloaded::Rejected, at: now(), revision: None, problems: vec![problem] }
     }
 }
@@ -200,8 +201,7 @@ impl Watcher {
 fn report_rejected(file: &Path, revision: &str, problems: &[Problem]) {
     tracing::error!(revision, "the changed rules have errors or fail their tests; the last good ones stay");
     for problem in problems.iter().filter(|problem| problem.severity == Severity::Error) {
-        let Problem { line, column, message, expected, hint, .. } = problem;
-        tracing::error!(expected, hint, "{}:{line}:{column}: {message}", file.display());
+        tracing::error!("{}:{}:{}: {}", file.display(), problem.line, problem.column, problem.message);
     }
 }
 

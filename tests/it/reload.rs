@@ -7,8 +7,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use deskbell::compiled::Compiled;
 use deskbell::outside::Outside;
-use deskbell::rules::Rules;
 use serde_json::json;
 
 use crate::harness::{Client, Gateway, Place, SECRET, Signed, WELCOME, eventually, rules, sample};
@@ -17,7 +17,7 @@ use crate::novu::Novu;
 const HELLO: &str = "  - { event: user.created, workflow: hello }\n";
 
 fn revision(text: &str) -> String {
-    Rules::compile(text.as_bytes(), Outside::Optional).revision
+    Compiled::of(text.as_bytes(), Outside::Optional).revision
 }
 
 fn reloads(gateway: &Gateway, result: &str) -> f64 {
@@ -200,6 +200,22 @@ fn a_broken_file_leaves_the_good_rules_running_and_says_so() {
     assert_eq!(gateway.metric("deskbell_rules_last_reload_successful"), Some(1.0));
     assert_eq!(gateway.get("/api/rules").json()["last_reload"]["problems"], json!([]));
     watched.change(HELLO, "hello", |folder, text| write(folder.join("routes.yaml"), text));
+}
+
+#[test]
+fn a_file_whose_tests_fail_is_refused() {
+    let watched = Watched::new(|_| {});
+    let failing = format!("{}tests: [{{ event: user.created, expect: [] }}]\n", watched.rules(HELLO));
+    write(watched.place.path("routes.yaml"), &failing);
+    watched.gateway.wait_for("deskbell_rules_reloads_total{result=\"rejected\"}", 1.0);
+    watched.decides("welcome");
+    let problem = watched.gateway.get("/api/rules").json()["last_reload"]["problems"][0].clone();
+    assert_eq!((&problem["code"], &problem["line"]), (&json!("test_failed"), &json!(7)), "{problem:#}");
+
+    let passing = failing.replace("expect: []", "expect: [{ route: hello }]");
+    write(watched.place.path("routes.yaml"), &passing);
+    wait_until_it_runs(&watched.gateway, &passing);
+    watched.decides("hello");
 }
 
 #[test]
