@@ -146,11 +146,13 @@ impl Lanes {
         changes
     }
 
+    pub fn is_held(&self, account: &Arc<Account>) -> bool {
+        self.lock().iter().any(|lane| lane.account == *account && lane.held.is_some())
+    }
+
     /// Whether the key of each source is held.
     pub fn held(&self, settings: &Settings) -> Vec<(Arc<str>, bool)> {
-        let lanes = self.lock();
-        let is_held = |account: &Arc<Account>| lanes.iter().any(|lane| lane.account == *account && lane.held.is_some());
-        settings.accounts.iter().map(|(source, account)| (source.clone(), is_held(account))).collect()
+        settings.accounts.iter().map(|(source, account)| (source.clone(), self.is_held(account))).collect()
     }
 
     /// What is wrong, for people.
