@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use deskbell::clerk;
+use deskbell::compiled::Compiled;
 use deskbell::outside::Outside;
 use deskbell::rules::Rules;
 use deskbell::units::now;
@@ -13,7 +14,7 @@ use hyper::HeaderMap;
 use hyper::body::Bytes;
 
 fn rules(text: &str) -> Rules {
-    Rules::compile(text.as_bytes(), Outside::Optional).rules.expect("rules without errors")
+    Compiled::of(text.as_bytes(), Outside::Optional).rules.expect("rules without errors")
 }
 
 fn event(name: &str, changes: &[(&str, serde_json::Value)]) -> Event {

@@ -70,7 +70,7 @@ impl Admin {
         Some(match path {
             "/metrics" => {
                 let held = self.lanes.held(&self.rules.borrow().settings);
-                let page = self.metrics.page(self.store.gauges(), &held, now());
+                let page = self.metrics.page(self.store.queue(), &held, now());
                 http::answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", page)
             }
             "/healthz" => http::answer(StatusCode::OK, "text/plain; charset=utf-8", "ok\n"),
@@ -80,12 +80,12 @@ impl Admin {
 
     /// Only what keeps webhooks from being kept takes the gateway out of its balancer.
     fn ready(&self) -> Answer {
-        let gauges = self.store.gauges();
+        let queue = self.store.queue();
         let queue_limit = self.rules.borrow().settings.queue_limit;
         let reasons: Vec<&str> = [
             (self.draining.load(Ordering::Relaxed), "shutting down"),
-            (!gauges.writable.load(Ordering::Relaxed), "the store cannot be written"),
-            (gauges.waiting().unsigned_abs() >= queue_limit, "the queue is full"),
+            (!queue.writable, "the store cannot be written"),
+            (queue.waiting().unsigned_abs() >= queue_limit, "the queue is full"),
         ]
         .into_iter()
         .filter_map(|(applies, reason)| applies.then_some(reason))

@@ -8,7 +8,7 @@ mod scan;
 use serde_json::{Map, Number, Value};
 
 use crate::clerk;
-use crate::problem::{Problem, Problems};
+use crate::problem::{Place, Problem, Problems};
 use crate::units::{Millis, parse_duration};
 pub use read::parse;
 
@@ -32,6 +32,12 @@ pub enum Kind {
     Object(Vec<(Key, Node)>),
     /// Already reported (a tag, for instance): nobody needs to complain again.
     Reported,
+}
+
+impl From<&Node> for Place {
+    fn from(node: &Node) -> Self {
+        Self { line: node.line, column: node.column, path: node.path.clone() }
+    }
 }
 
 /// A key of an object, and where it stands.

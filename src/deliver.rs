@@ -100,12 +100,13 @@ impl Deliverer {
         }
         let request = std::mem::take(&mut claimed.request);
         let key = format!("{}-{}", claimed.transaction_id, claimed.definite_errors);
+        let probe = self.lanes.is_held(account);
         let started = Instant::now();
         let outcome = self.novu.trigger(account, &key, request, settings.timeout).await;
         self.metrics.attempt(attempt_result(&outcome), started.elapsed().as_secs_f64());
 
         let moment = now();
-        let step = next_step(&outcome, &claimed, settings.retry, moment);
+        let step = next_step(&outcome, &claimed, probe, settings.retry, moment);
         let until = match (&outcome, &step) {
             (Outcome::Throttled { .. }, Step::Again { due, .. }) => Some(*due),
             _ => None,
@@ -145,7 +146,7 @@ impl Deliverer {
 const GAVE_UP: &str = "gave_up";
 
 /// What follows from how an attempt ended. Pure.
-fn next_step(outcome: &Outcome, claimed: &Claimed, retry: Retry, now: Millis) -> Step {
+fn next_step(outcome: &Outcome, claimed: &Claimed, probe: bool, retry: Retry, now: Millis) -> Step {
     let pause = backoff(claimed, retry);
     match outcome {
         Outcome::Delivered => Step::Delivered,
@@ -154,7 +155,12 @@ fn next_step(outcome: &Outcome, claimed: &Claimed, retry: Retry, now: Millis) ->
             Step::Dead { reason: "workflow_not_found".to_owned() }
         }
         Outcome::UnknownWorkflow => again(claimed, retry, now, pause, true, "workflow_not_found"),
-        Outcome::Held(_) => Step::GivenBack { due: now },
+        Outcome::Held(_) if probe => Step::GivenBack { due: now },
+        // It may be this delivery alone that something on the way to Novu turns down: it comes
+        // back ever later, and others get to show that the key is good.
+        Outcome::Held(reason) => {
+            Step::Again { due: now.saturating_add(pause), pause: 0, definite: false, reason: reason.to_string() }
+        }
         Outcome::Throttled { retry_after } => {
             let due = now.saturating_add(retry_after.unwrap_or(DEFAULT_THROTTLE));
             Step::Again { due, pause: 0, definite: false, reason: "throttled".to_owned() }
@@ -215,7 +221,7 @@ mod tests {
     const RETRY: Retry = Retry { first: 1_000, longest: 300_000, unknown: 30_000, give_up_after: 86_400_000 };
 
     fn step(outcome: &Outcome, attempts: u32, waited: Millis) -> Step {
-        next_step(outcome, &Claimed::for_test(attempts, waited), RETRY, 0)
+        next_step(outcome, &Claimed::for_test(attempts, waited), true, RETRY, 0)
     }
 
     fn due(step: &Step) -> (Millis, bool) {
@@ -250,11 +256,24 @@ mod tests {
     }
 
     #[test]
+    fn what_takes_a_good_key_down_comes_back_ever_later_and_never_gives_up() {
+        let outcome = Outcome::Held(Reason::new("status_403"));
+        for (attempt, full) in [(1, 1_000), (4, 8_000), (300, 300_000)] {
+            let claimed = Claimed::for_test(attempt, 86_399_999);
+            let step = next_step(&outcome, &claimed, false, RETRY, 0);
+            assert!(
+                matches!(step, Step::Again { due, pause: 0, .. } if (full * 3 / 4..=full).contains(&due)),
+                "{step:?}"
+            );
+        }
+    }
+
+    #[test]
     fn an_unknown_workflow_is_tried_a_few_times() {
         let step = |definite_errors| {
             let mut claimed = Claimed::for_test(9, 0);
             claimed.definite_errors = definite_errors;
-            next_step(&Outcome::UnknownWorkflow, &claimed, RETRY, 0)
+            next_step(&Outcome::UnknownWorkflow, &claimed, false, RETRY, 0)
         };
         assert!(matches!(step(2), Step::Again { definite: true, .. }));
         assert_eq!(step(3), Step::Dead { reason: "workflow_not_found".to_owned() });

@@ -54,6 +54,7 @@ pub mod deliver;
 pub mod observe;
 
 // What steers it.
+pub mod compiled;
 pub mod config;
 pub mod outside;
 pub mod problem;

@@ -193,7 +193,10 @@ pub fn classify(status: StatusCode, headers: &HeaderMap, answer: &[u8]) -> Outco
         409 => Outcome::Unsure(Reason::new("in_progress")),
         code @ 500..=599 => classify_failure(code, headers, json.is_some()),
         422 if message(json.as_ref()).contains("workflow_not_found") => Outcome::UnknownWorkflow,
-        code @ 400..=499 if json.is_some() => Outcome::Rejected(Reason::new(rejection(code, json.as_ref()))),
+        // Too large is too large, whoever on the way says it.
+        code @ 400..=499 if json.is_some() || code == 413 => {
+            Outcome::Rejected(Reason::new(rejection(code, json.as_ref())))
+        }
         code => Outcome::Held(Reason::new(format!("not_novu_{code}"))),
     }
 }
@@ -277,7 +280,9 @@ mod tests {
         check(400, &[], echo, Outcome::Rejected(reason("status_400_payload_validation_error")));
         check(422, &[], r#"{"message":"Validation Error"}"#, Outcome::Rejected(reason("status_422")));
         check(422, &[], r#"{"message":"workflow_not_found"}"#, Outcome::UnknownWorkflow);
-        check(413, &[], r#"{"message":"Payload Too Large"}"#, Outcome::Rejected(reason("status_413")));
+        for body in [r#"{"message":"Payload Too Large"}"#, "<html>413 Request Entity Too Large</html>"] {
+            check(413, &[], body, Outcome::Rejected(reason("status_413")));
+        }
         let reused = r#"{"message":"Request with key \"k\" is being reused for a different body"}"#;
         check(422, &[], reused, Outcome::Rejected(reason("idempotency_key_reused")));
     }

@@ -1,6 +1,5 @@
 //! Every metric, named once. Labels are routes, sources and Clerk's known event types, nothing else.
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::process_collector::ProcessCollector;
@@ -10,7 +9,7 @@ use prometheus::{
 };
 
 use crate::clerk;
-use crate::store::Gauges;
+use crate::store::Queue;
 use crate::units::Millis;
 
 /// Seconds: an answer to Svix takes milliseconds, and 15 s is its limit.
@@ -172,20 +171,20 @@ impl Metrics {
     }
 
     /// The page for Prometheus.
-    pub fn page(&self, queue: &Gauges, held: &[(Arc<str>, bool)], now: Millis) -> Vec<u8> {
+    pub fn page(&self, queue: Queue, held: &[(Arc<str>, bool)], now: Millis) -> Vec<u8> {
         let _alone = self.page.lock().unwrap_or_else(PoisonError::into_inner);
         // A source may have gone, or have another key now.
         self.held.reset();
         for (source, held) in held {
             self.held.with_label_values(&[&**source]).set(i64::from(*held));
         }
-        for (state, gauge) in
-            [("new", &queue.new), ("retrying", &queue.retrying), ("sending", &queue.sending), ("dead", &queue.dead)]
+        for (state, count) in
+            [("new", queue.new), ("retrying", queue.retrying), ("sending", queue.sending), ("dead", queue.dead)]
         {
-            self.queue.with_label_values(&[state]).set(gauge.load(Ordering::Relaxed));
+            self.queue.with_label_values(&[state]).set(count);
         }
-        let oldest = queue.oldest.load(Ordering::Relaxed);
-        self.queue_oldest.set(if oldest == 0 { 0.0 } else { (now - oldest).max(0) as f64 / 1000.0 });
+        let age = queue.oldest.map_or(0, |oldest| (now - oldest).max(0));
+        self.queue_oldest.set(age as f64 / 1000.0);
         let mut page = Vec::new();
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut page) {
             tracing::error!(%error, "the metrics cannot be written");

@@ -4,8 +4,6 @@ use std::collections::HashSet;
 
 use serde::Serialize;
 
-use crate::config::Node;
-
 /// Whether a problem keeps the file from running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -35,15 +33,31 @@ pub struct Problem {
     pub hint: Option<String>,
 }
 
+/// Where something stands in the file.
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub line: u32,
+    pub column: u32,
+    pub path: String,
+}
+
+impl From<(u32, u32)> for Place {
+    /// A line and a column, where there is no tree.
+    fn from((line, column): (u32, u32)) -> Self {
+        Self { line, column, path: String::new() }
+    }
+}
+
 impl Problem {
     /// An error at a value of the file.
-    pub fn error(code: &'static str, at: &Node, message: impl Into<String>) -> Self {
+    pub fn error(code: &'static str, at: impl Into<Place>, message: impl Into<String>) -> Self {
+        let Place { line, column, path } = at.into();
         Self {
             severity: Severity::Error,
             code,
-            line: at.line,
-            column: at.column,
-            path: at.path.clone(),
+            line,
+            column,
+            path,
             message: message.into(),
             expected: None,
             hint: None,

@@ -2,22 +2,19 @@
 
 mod sources;
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 
 use crate::clerk;
-use crate::config::{self, Fields, Kind, Node};
+use crate::config::{Fields, Kind, Node};
 use crate::novu::Account;
-use crate::outside::{Outside, Resolver};
+use crate::outside::Resolver;
 use crate::problem::{Problem, Problems, Severity};
 use crate::render::{Delivery, Message, Scope};
 use crate::route::{self, Matcher, Unwanted};
 use crate::settings::Settings;
-use crate::suite::{self, Report, Test};
 use crate::verify::{Event, Secret};
 use sources::Sources;
 
@@ -57,46 +54,20 @@ pub struct Decision {
     pub revision: String,
 }
 
-/// What became of reading a file.
-#[derive(Debug)]
-pub struct Compiled {
-    pub revision: String,
-    /// None if there are errors.
-    pub rules: Option<Rules>,
-    pub tests: Vec<Test>,
-    pub problems: Vec<Problem>,
-    /// The secret files that were read, and what was in them.
-    pub files: BTreeMap<PathBuf, Option<Vec<u8>>>,
-}
-
-impl Compiled {
-    /// Runs the file's own tests, if there are rules to run. `folder` is where the file stands.
-    pub fn run_tests(&self, folder: &Path) -> Report {
-        self.rules.as_ref().map_or_else(Report::default, |rules| suite::run(rules, &self.tests, folder))
-    }
-
-    pub fn count(&self, severity: Severity) -> usize {
-        self.problems.iter().filter(|problem| problem.severity == severity).count()
-    }
-}
-
 impl Rules {
-    /// Reads a file whole: all its problems, and the rules if none of them is an error.
-    pub fn compile(bytes: &[u8], outside: Outside) -> Compiled {
-        let revision = revision(bytes);
-        let mut problems = Problems::default();
-        let mut resolver = Resolver::new(outside);
-        let file = match std::str::from_utf8(bytes) {
-            Ok(text) => config::parse(text, &mut problems),
-            Err(error) => {
-                problems.push(not_utf8(bytes, error.valid_up_to()));
-                None
-            }
+    /// Reads everything of a file but its tests. Where something is wrong, the problems say what.
+    pub fn compile(file: &Node, revision: String, resolver: &mut Resolver, problems: &mut Problems) -> Option<Self> {
+        let fields = file.fields(&FILE_KEYS, problems)?;
+        let mut settings = Settings::compile(fields, problems);
+        let sources = sources::compile(fields, &mut settings, resolver, problems);
+        let vars = match fields.get("vars") {
+            Some(node) => node.entries(problems).and_then(|_| resolver.resolve_tree(node, problems)),
+            None => Some(Value::Object(Map::new())),
         };
-        let (rules, tests) = file
-            .map_or_else(Default::default, |file| compile_file(&file, revision.clone(), &mut resolver, &mut problems));
-        let rules = rules.filter(|_| !problems.has_errors());
-        Compiled { revision, rules, tests, problems: problems.into_sorted(), files: resolver.files }
+        let names: Vec<&str> = sources.iter().map(|(name, _)| &**name).collect();
+        let (routes, vars) = compile_routes(fields, &names, problems).zip(vars)?;
+        let (by_type, with_glob) = index(&routes);
+        Some(Self { revision, settings: Arc::new(settings), sources, routes, by_type, with_glob, vars })
     }
 
     /// The secrets of a source.
@@ -157,18 +128,6 @@ impl Route {
     }
 }
 
-fn revision(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)[..6].iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn not_utf8(bytes: &[u8], valid: usize) -> Problem {
-    let before = String::from_utf8_lossy(&bytes[..valid]);
-    let line = before.matches('\n').count() as u32 + 1;
-    let column = before.rsplit('\n').next().map_or(0, |last| last.chars().count()) as u32 + 1;
-    let node = Node { line, column, path: String::new(), kind: Kind::Null };
-    Problem::error("bad_yaml", &node, "the file is not UTF-8 from here on")
-}
-
 const FILE_KEYS: [&str; 9] =
     ["sources", "novu", "vars", "delivery", "retention", "remember", "limits", "routes", "tests"];
 const ROUTE_KEYS: [&str; 19] = [
@@ -192,29 +151,6 @@ const ROUTE_KEYS: [&str; 19] = [
     "enabled",
     "allow",
 ];
-
-fn compile_file(
-    file: &Node,
-    revision: String,
-    resolver: &mut Resolver,
-    problems: &mut Problems,
-) -> (Option<Rules>, Vec<Test>) {
-    let Some(fields) = file.fields(&FILE_KEYS, problems) else { return (None, Vec::new()) };
-    let mut settings = Settings::compile(fields, problems);
-    let sources = sources::compile(fields, &mut settings, resolver, problems);
-    let vars = match fields.get("vars") {
-        Some(node) => node.entries(problems).and_then(|_| resolver.resolve_tree(node, problems)),
-        None => Some(Value::Object(Map::new())),
-    };
-    let names: Vec<&str> = sources.iter().map(|(name, _)| &**name).collect();
-    let routes = compile_routes(fields, &names, problems);
-    let tests = fields.get("tests").map_or(Vec::new(), |tests| suite::compile(tests, problems));
-    let rules = routes.zip(vars).map(|(routes, vars)| {
-        let (by_type, with_glob) = index(&routes);
-        Rules { revision, settings: Arc::new(settings), sources, routes, by_type, with_glob, vars }
-    });
-    (rules, tests)
-}
 
 /// Every known type, and every type that is named, has its list; globs are matched only once.
 fn index(routes: &[Route]) -> (HashMap<String, Vec<usize>>, Vec<usize>) {
@@ -306,7 +242,7 @@ fn compile_name(
     });
     let name = match given {
         Some(node) => match node.text(problems)? {
-            name if name.trim().is_empty() || name.len() > 128 => {
+            name if name.trim().is_empty() || name.len() > 128 || name.contains(char::is_control) => {
                 return node.wrong("a name of 1 to 128 characters", problems);
             }
             name => name,

@@ -100,6 +100,9 @@ impl Gateway {
         let running = fingerprint(content.as_deref().ok(), &compiled.files);
         let secret_files: Vec<_> = compiled.files.into_keys().collect();
 
+        // First the store: whoever has it may have the addresses too, and leave both.
+        let unknown = rules.settings.retry.unknown;
+        let store = open_store(&options.store, unknown, options.shutdown_grace).await?;
         let listeners = Listeners {
             webhooks: bind(&options.listen).await?,
             admin: bind(&options.admin).await?,
@@ -123,8 +126,6 @@ impl Gateway {
             hint: Some("install the package `ca-certificates`, or point `SSL_CERT_FILE` at certificates".to_owned()),
             ..StartError::new(format!("there are no certificates to know Novu by: {error}"))
         })?;
-        let unknown = rules.settings.retry.unknown;
-        let store = open_store(&options.store, unknown, options.shutdown_grace).await?;
         metrics.rules(&rules.revision, now());
 
         let last =

@@ -5,8 +5,7 @@ mod sqlite;
 
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
@@ -32,29 +31,28 @@ pub struct Store {
 }
 
 struct Shared {
-    gauges: Gauges,
+    queue: Mutex<Queue>,
     /// Something may be due.
     wake: Notify,
 }
 
-/// What the queue holds, kept up to date with every transaction.
-#[derive(Default)]
-pub struct Gauges {
-    pub new: AtomicI64,
-    pub retrying: AtomicI64,
-    pub sending: AtomicI64,
-    pub dead: AtomicI64,
-    /// When the oldest unfinished delivery was accepted; 0 if there is none.
-    pub oldest: AtomicI64,
+/// What the queue holds after the last transaction: deliveries by their state.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Queue {
+    pub new: i64,
+    pub retrying: i64,
+    pub sending: i64,
+    pub dead: i64,
+    /// When the oldest unfinished delivery was accepted.
+    pub oldest: Option<Millis>,
     /// Whether the last write succeeded.
-    pub writable: AtomicBool,
+    pub writable: bool,
 }
 
-impl Gauges {
+impl Queue {
+    /// Deliveries that are not finished.
     pub fn waiting(&self) -> i64 {
-        let [new, retrying, sending] =
-            [&self.new, &self.retrying, &self.sending].map(|gauge| gauge.load(Ordering::Relaxed));
-        new + retrying + sending
+        self.new + self.retrying + self.sending
     }
 }
 
@@ -178,8 +176,7 @@ impl Store {
         let lock = take_lock(&path)?;
         let mut database = Database::open(&path).map_err(|error| failed(&error))?;
         let (change, oldest) = database.recover(now, unknown).map_err(|error| failed(&error))?;
-        let shared = Arc::new(Shared { gauges: Gauges::default(), wake: Notify::new() });
-        shared.gauges.writable.store(true, Ordering::Relaxed);
+        let shared = Arc::new(Shared { queue: Mutex::default(), wake: Notify::new() });
         shared.apply(change, oldest);
         let (commands, receiver) = mpsc::channel();
         let writer = shared.clone();
@@ -225,8 +222,9 @@ impl Store {
         answer.await.ok()
     }
 
-    pub fn gauges(&self) -> &Gauges {
-        &self.shared.gauges
+    /// What the queue holds now.
+    pub fn queue(&self) -> Queue {
+        *self.shared.queue()
     }
 
     /// Resolves when something may have become due.
@@ -236,17 +234,19 @@ impl Store {
 }
 
 impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes what a transaction has changed, all at once for whoever looks.
     fn apply(&self, change: Change, oldest: Option<Millis>) {
-        let gauges = &self.gauges;
-        for (gauge, change) in [
-            (&gauges.new, change.new),
-            (&gauges.retrying, change.retrying),
-            (&gauges.sending, change.sending),
-            (&gauges.dead, change.dead),
-        ] {
-            gauge.fetch_add(change, Ordering::Relaxed);
-        }
-        gauges.oldest.store(oldest.unwrap_or_default(), Ordering::Relaxed);
+        let mut queue = self.queue();
+        queue.new += change.new;
+        queue.retrying += change.retrying;
+        queue.sending += change.sending;
+        queue.dead += change.dead;
+        queue.oldest = oldest;
+        queue.writable = true;
     }
 }
 
@@ -258,17 +258,15 @@ fn write_groups(mut database: Database, commands: &mpsc::Receiver<Command>, shar
         let first = match commands.recv_timeout(PROBE) {
             Ok(command) => Some(command),
             Err(mpsc::RecvTimeoutError::Disconnected) => return,
-            Err(mpsc::RecvTimeoutError::Timeout) if shared.gauges.writable.load(Ordering::Relaxed) && !erased => {
+            Err(mpsc::RecvTimeoutError::Timeout) if shared.queue().writable && !erased => {
                 continue;
             }
             Err(mpsc::RecvTimeoutError::Timeout) => None,
         };
         let group: Vec<Command> = first.into_iter().chain(commands.try_iter().take(GROUP - 1)).collect();
-        let waiting = shared.gauges.waiting();
+        let waiting = shared.queue().waiting();
         // A group that fails is dropped with its replies, which tells those who asked.
-        let written = database.write(group, waiting);
-        shared.gauges.writable.store(written.is_ok(), Ordering::Relaxed);
-        match written {
+        match database.write(group, waiting) {
             Ok(done) => {
                 shared.apply(done.change, done.oldest);
                 erased |= done.erased;
@@ -281,7 +279,11 @@ fn write_groups(mut database: Database, commands: &mpsc::Receiver<Command>, shar
                     shared.wake.notify_one();
                 }
             }
-            Err(error) => tracing::error!(%error, "the store cannot be written"),
+            Err(error) => {
+                if std::mem::replace(&mut shared.queue().writable, false) {
+                    tracing::error!(%error, "the store cannot be written; webhooks are refused until it can");
+                }
+            }
         }
         if erased && emptied_at.is_none_or(|at| at.elapsed() >= EMPTY_LOG_EVERY) {
             match database.empty_log() {

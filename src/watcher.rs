@@ -11,11 +11,12 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::compiled::Compiled;
 use crate::novu::Account;
 use crate::observe::Metrics;
 use crate::outside::Outside;
 use crate::problem::{Problem, Severity};
-use crate::rules::{Compiled, Rules};
+use crate::rules::Rules;
 use crate::units::{Millis, now};
 use crate::verify::Secret;
 
@@ -42,12 +43,11 @@ impl RulesFile {
     }
 
     pub fn compile(&self, bytes: &[u8]) -> Compiled {
-        let compiled = Rules::compile(bytes, self.outside);
-        let rules = match (&self.local, compiled.rules) {
-            (Some((secrets, account)), Some(rules)) => Some(rules.local(secrets.clone(), account.clone())),
-            (_, rules) => rules,
-        };
-        Compiled { rules, ..compiled }
+        let mut compiled = Compiled::of(bytes, self.outside);
+        if let Some((secrets, account)) = &self.local {
+            compiled.rules = compiled.rules.map(|rules| rules.local(secrets.clone(), account.clone()));
+        }
+        compiled
     }
 }
 
@@ -125,17 +125,13 @@ impl Watcher {
         if !at_once && seen != self.seen {
             (content, seen) = self.settle(seen).await;
         }
-        if seen == self.seen {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // Who asks about a file that was rejected is told again what is wrong with it.
+        if seen == self.seen && !(at_once && last.result == Reloaded::Rejected) {
             if at_once {
                 self.metrics.reload(Reloaded::Unchanged.as_str());
             }
-            let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            // What was wrong is still wrong, whoever asks.
-            let result = match last.result {
-                Reloaded::Rejected => Reloaded::Rejected,
-                Reloaded::Applied | Reloaded::Unchanged => Reloaded::Unchanged,
-            };
-            return LastReload { result, ..last };
+            return LastReload { result: Reloaded::Unchanged, ..last };
         }
         self.seen = seen;
         let last = match content {
@@ -197,16 +193,7 @@ impl Watcher {
 
     fn unreadable(&self, error: &std::io::Error) -> LastReload {
         tracing::error!(%error, "the rules cannot be read; the last good ones stay");
-        let problem = Problem {
-            severity: Severity::Error,
-            code: "unreadable",
-            line: 1,
-            column: 1,
-            path: String::new(),
-            message: format!("the file cannot be read: {error}"),
-            expected: None,
-            hint: None,
-        };
+        let problem = Problem::error("unreadable", (1, 1), format!("the file cannot be read: {error}"));
         LastReload { result: Reloaded::Rejected, at: now(), revision: None, problems: vec![problem] }
     }
 }

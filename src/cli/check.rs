@@ -7,9 +7,9 @@ use clap::Args;
 use serde_json::json;
 
 use super::{Failure, NOT_FINE, describe, print, print_json};
+use crate::compiled::Compiled;
 use crate::outside::Outside;
 use crate::problem::{Problem, Severity};
-use crate::rules::{Compiled, Rules};
 use crate::watcher::folder_of;
 
 /// Check a file of rules, without secrets and without a network
@@ -39,7 +39,7 @@ impl Check {
         let file = self.file.display().to_string();
         let bytes = std::fs::read(&self.file)
             .map_err(|error| Failure::not_fine(format!("`{file}` cannot be read: {error}")))?;
-        let mut compiled = Rules::compile(&bytes, Outside::Optional);
+        let mut compiled = Compiled::of(&bytes, Outside::Optional);
         let report = compiled.run_tests(&folder_of(&self.file));
         compiled.problems.extend(report.problems);
         compiled.problems.sort_by_key(|problem| (problem.line, problem.column));

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use super::serve::{admin_token, runtime, start, stop_signal};
+use super::serve::{admin_token, run, runtime};
 use super::{Addresses, Failure, RoutesArgument, print, start_logging};
 use crate::http::{self, Answer};
 use crate::novu::Account;
@@ -49,7 +49,7 @@ impl Dev {
         runtime()?.block_on(async {
             let local = if self.live { None } else { Some((secrets(), start_stand_in().await?)) };
             let outside = if self.live { Outside::Needed } else { Outside::Optional };
-            let gateway = start(Options {
+            let options = Options {
                 rules: RulesFile { path: self.routes.routes.clone(), local, outside },
                 listen,
                 admin: self.addresses.admin,
@@ -58,11 +58,9 @@ impl Dev {
                 admin_token: admin_token(),
                 drain_delay: self.addresses.drain_delay.unwrap_or(Duration::ZERO),
                 shutdown_grace: self.addresses.shutdown_grace,
-            })
-            .await?;
-            greet(gateway.webhook_address, self.live, &self.routes.routes.display().to_string());
-            gateway.run(stop_signal()?).await;
-            Ok(ExitCode::SUCCESS)
+            };
+            let file = self.routes.routes.display().to_string();
+            run(options, |gateway| greet(gateway.webhook_address, self.live, &file)).await
         })
     }
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::{Changes, Failure, NOT_FINE, RoutesArgument, describe, print, print_json, sample};
 use crate::clerk;
+use crate::compiled::Compiled;
 use crate::outside::Outside;
 use crate::problem::Severity;
 use crate::render::Delivery;
@@ -72,7 +73,7 @@ impl Explain {
 fn compile(path: &Path) -> Result<Rules, Failure> {
     let file = path.display().to_string();
     let bytes = std::fs::read(path).map_err(|error| Failure::not_fine(format!("`{file}` cannot be read: {error}")))?;
-    let compiled = Rules::compile(&bytes, Outside::Optional);
+    let compiled = Compiled::of(&bytes, Outside::Optional);
     for problem in compiled.problems.iter().filter(|problem| problem.severity == Severity::Error) {
         eprint!("{}", describe(&file, problem));
     }

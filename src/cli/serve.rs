@@ -1,17 +1,18 @@
 //! `deskbell serve`: run the gateway.
 
+use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
 
 use super::{Addresses, BAD_CONFIGURATION, Failure, NOT_FINE, RoutesArgument, describe, start_logging};
 use crate::outside::Outside;
 use crate::problem::Severity;
 use crate::server::{Gateway, Options};
-use crate::watcher::RulesFile;
+use crate::watcher::{ReloadRequest, RulesFile};
 
 /// Run the gateway
 #[derive(Args)]
@@ -41,11 +42,7 @@ impl Serve {
             drain_delay: self.addresses.drain_delay.unwrap_or(Duration::from_secs(5)),
             shutdown_grace: self.addresses.shutdown_grace,
         };
-        runtime()?.block_on(async {
-            let gateway = start(options).await?;
-            gateway.run(stop_signal()?).await;
-            Ok(ExitCode::SUCCESS)
-        })
+        runtime()?.block_on(run(options, |_| {}))
     }
 }
 
@@ -57,15 +54,17 @@ pub fn admin_token() -> Option<String> {
     std::env::var("DESKBELL_ADMIN_TOKEN").ok().filter(|token| !token.is_empty())
 }
 
-/// Starts a gateway, reports what is worth knowing, and reloads on SIGHUP.
-pub async fn start(options: Options) -> Result<Gateway, Failure> {
-    let file = options.rules.path.display().to_string();
-    let gateway = Gateway::start(options).await.map_err(|error| {
-        for problem in error.problems.iter().filter(|problem| problem.severity != Severity::Note) {
-            eprint!("{}", describe(&file, problem));
-        }
-        Failure { hint: error.hint, ..Failure::new(BAD_CONFIGURATION, error.message) }
-    })?;
+/// Runs a gateway until a signal stops it; says when it is ready.
+pub async fn run(options: Options, ready: impl FnOnce(&Gateway)) -> Result<ExitCode, Failure> {
+    // First of all: a signal that comes before its handler ends the process on the spot.
+    let mut stop = pin!(stop_signal()?);
+    let hangups = signal(SignalKind::hangup()).map_err(|error| Failure::new(NOT_FINE, error.to_string()))?;
+    let gateway = tokio::select! {
+        gateway = start(options) => gateway?,
+        // It may have waited for a store in use.
+        () = &mut stop => return Ok(ExitCode::SUCCESS),
+    };
+    tokio::spawn(reload_at(hangups, gateway.reloader()));
     tracing::info!(
         webhooks = %gateway.webhook_address,
         admin = %gateway.admin_address,
@@ -73,22 +72,34 @@ pub async fn start(options: Options) -> Result<Gateway, Failure> {
         version = env!("CARGO_PKG_VERSION"),
         "listening"
     );
-    let reload = gateway.reloader();
-    let mut hangups = signal(SignalKind::hangup()).map_err(|error| Failure::new(NOT_FINE, error.to_string()))?;
-    tokio::spawn(async move {
-        while hangups.recv().await.is_some() {
-            let (request, ended) = oneshot::channel();
-            if reload.send(request).await.is_err() {
-                return;
-            }
-            let _ = ended.await;
+    ready(&gateway);
+    gateway.run(stop).await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Starts a gateway, and reports what is worth knowing.
+async fn start(options: Options) -> Result<Gateway, Failure> {
+    let file = options.rules.path.display().to_string();
+    Gateway::start(options).await.map_err(|error| {
+        for problem in error.problems.iter().filter(|problem| problem.severity != Severity::Note) {
+            eprint!("{}", describe(&file, problem));
         }
-    });
-    Ok(gateway)
+        Failure { hint: error.hint, ..Failure::new(BAD_CONFIGURATION, error.message) }
+    })
+}
+
+async fn reload_at(mut hangups: Signal, reload: mpsc::Sender<ReloadRequest>) {
+    while hangups.recv().await.is_some() {
+        let (request, ended) = oneshot::channel();
+        if reload.send(request).await.is_err() {
+            return;
+        }
+        let _ = ended.await;
+    }
 }
 
 /// Resolves at the first signal to stop. The second ends the process at once.
-pub fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
+fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
     let failed = |error: std::io::Error| Failure::new(NOT_FINE, error.to_string());
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;

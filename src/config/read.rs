@@ -9,7 +9,7 @@ use serde_saphyr::{Spanned, options::DuplicateKeyPolicy};
 
 use super::scan::{Place, report_tags_and_duplicates};
 use super::{Key, Kind, Node};
-use crate::problem::{Problem, Problems, Severity};
+use crate::problem::{Problem, Problems};
 
 /// The largest file that is read, in bytes. Ten thousand routes are about a quarter of it.
 const MAX_FILE_BYTES: usize = 8 * 1024 * 1024;
@@ -18,7 +18,7 @@ const MAX_FILE_BYTES: usize = 8 * 1024 * 1024;
 pub fn parse(text: &str, problems: &mut Problems) -> Option<Node> {
     if text.len() > MAX_FILE_BYTES {
         let message = format!("the file has {} bytes, too many to read", text.len());
-        problems.push(at(1, 1, "too_large", message).expected(format!("at most {MAX_FILE_BYTES} bytes")));
+        problems.push(Problem::error("too_large", (1, 1), message).expected(format!("at most {MAX_FILE_BYTES} bytes")));
         return None;
     }
     match serde_saphyr::from_str_with_options::<Spanned<Raw>>(text, options()) {
@@ -51,7 +51,7 @@ fn not_yaml(text: &str, error: &serde_saphyr::Error) -> Problem {
         "\t" => Some("indent with spaces"),
         _ => None,
     };
-    at(line as u32, column as u32, "bad_yaml", message).maybe_hint(hint.map(str::to_owned))
+    Problem::error("bad_yaml", (line as u32, column as u32), message).maybe_hint(hint.map(str::to_owned))
 }
 
 fn options() -> serde_saphyr::Options {
@@ -67,11 +67,6 @@ fn options() -> serde_saphyr::Options {
         },
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 100_000 },
     }
-}
-
-/// An error where there is no tree yet.
-pub fn at(line: u32, column: u32, code: &'static str, message: String) -> Problem {
-    Problem { severity: Severity::Error, code, line, column, path: String::new(), message, expected: None, hint: None }
 }
 
 /// A value as the deserializer hands it over.

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use granit_parser::{Event, Parser, Span};
 
-use super::read::{at, below};
+use super::read::below;
 use crate::problem::{Problem, Problems};
 
 /// A line and a column.
@@ -53,13 +53,13 @@ fn place(span: &Span) -> Place {
 }
 
 fn yaml_tag((line, column): Place, tag: &str) -> Problem {
-    at(line, column, "yaml_tag", format!("`{tag}` is a YAML tag, and the value behind it would be lost"))
+    Problem::error("yaml_tag", (line, column), format!("`{tag}` is a YAML tag, and the value behind it would be lost"))
         .expected("a plain value")
         .hint("put the whole value in quotes if it starts with `!`")
 }
 
 fn duplicate_key((line, column): Place, key: &str, first: Place) -> Problem {
-    at(line, column, "duplicate_key", format!("`{key}` stands twice in the same object"))
+    Problem::error("duplicate_key", (line, column), format!("`{key}` stands twice in the same object"))
         .hint(format!("the first is in line {}; join the two or delete one", first.0))
 }
 

@@ -25,6 +25,8 @@ struct Lane {
     /// Novu asked to wait until then.
     throttled_until: Millis,
     rate: Bucket,
+    /// Attempts that have started and not ended.
+    running: usize,
 }
 
 struct Hold {
@@ -69,12 +71,14 @@ impl Change {
 }
 
 impl Lanes {
-    /// The lanes that are open now, and when the next of the others opens.
+    /// The lanes that are open now, and when the next of the others opens. Who has least under way
+    /// comes first, so that a Novu that hangs does not take every attempt there can be.
     pub fn open(&self, settings: &Settings, now: Millis) -> (Vec<Open>, Option<Millis>) {
         let mut lanes = self.lock();
         follow(&mut lanes, settings);
         let mut reopens: Option<Millis> = None;
         let mut open = Vec::new();
+        lanes.sort_by_key(|lane| lane.running);
         for lane in lanes.iter_mut() {
             match lane.allowance(settings, now) {
                 Ok(most) => open.push(Open { account: lane.account.clone(), sources: lane.sources.clone(), most }),
@@ -88,6 +92,7 @@ impl Lanes {
     pub fn started(&self, account: &Arc<Account>, count: usize) {
         if let Some(lane) = self.lock().iter_mut().find(|lane| lane.account == *account) {
             lane.rate.tokens -= count as f64;
+            lane.running += count;
             if let Some(hold) = lane.held.as_mut().filter(|_| count > 0) {
                 hold.probe_at = None;
             }
@@ -97,8 +102,9 @@ impl Lanes {
     /// A delivery that was started was not attempted after all.
     pub fn released(&self, account: &Arc<Account>, now: Millis) {
         let mut lanes = self.lock();
-        let lane = lanes.iter_mut().find(|lane| lane.account == *account);
-        if let Some(hold) = lane.and_then(|lane| lane.held.as_mut()) {
+        let Some(lane) = lanes.iter_mut().find(|lane| lane.account == *account) else { return };
+        lane.running = lane.running.saturating_sub(1);
+        if let Some(hold) = &mut lane.held {
             hold.probe_at = hold.probe_at.or(Some(now));
         }
     }
@@ -114,6 +120,7 @@ impl Lanes {
     ) -> Vec<Change> {
         let mut lanes = self.lock();
         let Some(lane) = lanes.iter_mut().find(|lane| lane.account == *account) else { return Vec::new() };
+        lane.running = lane.running.saturating_sub(1);
         let mut changes = Vec::new();
         match (outcome, &mut lane.held) {
             (Outcome::Held(reason), None) => {
@@ -139,11 +146,13 @@ impl Lanes {
         changes
     }
 
+    pub fn is_held(&self, account: &Arc<Account>) -> bool {
+        self.lock().iter().any(|lane| lane.account == *account && lane.held.is_some())
+    }
+
     /// Whether the key of each source is held.
     pub fn held(&self, settings: &Settings) -> Vec<(Arc<str>, bool)> {
-        let lanes = self.lock();
-        let is_held = |account: &Arc<Account>| lanes.iter().any(|lane| lane.account == *account && lane.held.is_some());
-        settings.accounts.iter().map(|(source, account)| (source.clone(), is_held(account))).collect()
+        settings.accounts.iter().map(|(source, account)| (source.clone(), self.is_held(account))).collect()
     }
 
     /// What is wrong, for people.
@@ -182,6 +191,7 @@ fn follow(lanes: &mut Vec<Lane>, settings: &Settings) {
                 held: None,
                 throttled_until: 0,
                 rate: Bucket { tokens: 0.0, filled_at: 0 },
+                running: 0,
             }),
         }
     }

@@ -99,7 +99,8 @@ impl Database {
             match command {
                 Command::Accept { event, decision, queue_limit, reply } => {
                     let room = queue_limit as i64 - waiting - done.change.new - done.change.retrying;
-                    let receipt = match decision.deliveries.len() as i64 > room {
+                    let full = decision.deliveries.len() as i64 > room && !is_known(&transaction, &event)?;
+                    let receipt = match full {
                         true => Err(Unavailable::QueueFull),
                         false => Ok(accept(&transaction, &event, &decision, &mut done)?),
                     };
@@ -212,6 +213,11 @@ fn insert_delivery(transaction: &Transaction<'_>, event_id: i64, event: &Event, 
         request.map(String::into_bytes),
     ])?;
     Ok(())
+}
+
+fn is_known(transaction: &Transaction<'_>, event: &Event) -> Result<bool> {
+    let mut statement = transaction.prepare_cached("SELECT 1 FROM events WHERE event_id = ?1 AND source = ?2")?;
+    statement.exists(params![event.id, &*event.source])
 }
 
 fn duplicate(transaction: &Transaction<'_>, event: &Event) -> Result<Receipt> {

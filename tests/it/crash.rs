@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Client, Ending, Place, WELCOME, connect, eventually, rules, sample};
+use crate::harness::{Client, Ending, Gateway, Place, Signed, WELCOME, connect, eventually, exchange, rules, sample};
 use crate::novu::{Behaviour, Novu};
 
 const EVENTS: usize = 400;
@@ -115,25 +115,48 @@ fn a_store_has_one_owner_and_a_second_gateway_gives_up() {
     });
 }
 
+/// A second gateway with the store and the addresses of the first, which it waits for to go.
+fn second_gateway(place: &Place, first: &Gateway) -> Ending {
+    let mut second = place.command();
+    second.env("DESKBELL_LISTEN", first.webhooks.to_string()).env("DESKBELL_ADMIN", first.admin.to_string());
+    second.stderr(File::create(place.path("second.log")).expect("a log"));
+    let second = Ending(second.spawn().expect("it starts"));
+    second_says(place, "belongs to another process");
+    second
+}
+
+fn second_says(place: &Place, what: &str) {
+    eventually(what, || std::fs::read_to_string(place.path("second.log")).ok()?.contains(what).then_some(()));
+}
+
 #[test]
 fn a_second_gateway_takes_over_when_the_first_has_gone() {
     let novu = Novu::that(|_, _| Behaviour::Answer(500, "", "{}"));
     let place = Place::new(novu.address, WELCOME);
     let first = place.start();
     assert_eq!(first.send("msg_1", &sample("user.created")).status, 200);
-    let mut second = place.command();
-    second.stderr(File::create(place.path("second.log")).expect("a log"));
-    let _second = Ending(second.spawn().expect("it starts"));
-    let says = |what: &str| {
-        eventually(what, || std::fs::read_to_string(place.path("second.log")).ok()?.contains(what).then_some(()));
-    };
-    says("belongs to another process");
+    let _second = second_gateway(&place, &first);
+    let address = first.webhooks;
     assert_eq!(first.send("msg_2", &sample("user.created")).status, 200);
     assert_eq!(first.stop(), Some(0));
-    says("listening");
+    second_says(&place, "listening");
     novu.now(|_, _| Behaviour::Process);
     let delivered = eventually("both are delivered", || Some(novu.processed()).filter(|requests| requests.len() >= 2));
     assert_ne!(delivered[0].transaction_id(), delivered[1].transaction_id());
+    let again = exchange(address, &Signed::new("msg_2", sample("user.created").as_bytes()).request());
+    assert_eq!(again.outcome(), "duplicate");
+}
+
+#[test]
+fn a_gateway_that_waits_for_its_store_can_be_stopped() {
+    let novu = Novu::start();
+    let place = Place::new(novu.address, WELCOME);
+    let first = place.start();
+    let mut second = second_gateway(&place, &first);
+    let status = std::process::Command::new("kill").arg(second.0.id().to_string()).status().expect("kill");
+    assert!(status.success());
+    assert_eq!(eventually("it ends", || second.0.try_wait().expect("a status")).code(), Some(0));
+    assert_eq!(first.send("msg_1", &sample("user.created")).status, 200);
 }
 
 #[test]

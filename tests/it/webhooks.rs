@@ -5,7 +5,7 @@ use std::io::{BufReader, Write};
 use serde_json::json;
 
 use crate::harness::{Place, SECRET, Signed, WELCOME, connect, exchange, get, read_answer, sample};
-use crate::novu::Novu;
+use crate::novu::{Behaviour, Novu};
 
 #[test]
 fn a_signed_webhook_becomes_one_novu_trigger() {
@@ -63,6 +63,25 @@ fn what_no_route_wants_is_kept_and_unrouted() {
         assert_eq!((answer.status, answer.outcome().as_str()), (200, "unrouted"), "{body}");
         assert_eq!(gateway.send(id, &body).outcome(), "duplicate");
     }
+}
+
+#[test]
+fn a_full_queue_is_told_and_what_is_kept_already_is_still_a_duplicate() {
+    let novu = Novu::that(|_, _| Behaviour::Answer(401, "", "{}"));
+    let place = Place::new(novu.address, WELCOME);
+    place.write_rules(&format!("{}limits: {{ queue: 1 }}\n", crate::harness::rules(novu.address, WELCOME)));
+    let gateway = place.start();
+    assert_eq!(gateway.send("msg_1", &sample("user.created")).outcome(), "accepted");
+    let full = gateway.send("msg_2", &sample("user.created"));
+    assert_eq!((full.status, full.code().as_str()), (503, "unavailable"));
+    assert!(full.headers.contains_key("retry-after"));
+    assert_eq!(gateway.get("/readyz").status, 503);
+    assert_eq!(gateway.send("msg_1", &sample("user.created")).outcome(), "duplicate");
+
+    novu.now(|_, _| Behaviour::Process);
+    gateway.drain();
+    assert_eq!(gateway.get("/readyz").status, 200);
+    assert_eq!(gateway.send("msg_2", &sample("user.created")).outcome(), "accepted");
 }
 
 /// Sends what was made of a good webhook, and expects a refusal and a gateway that still works.
