@@ -10,6 +10,7 @@ use crate::outside::{Outside, Resolver};
 use crate::problem::{Problem, Problems, Severity};
 use crate::rules::Rules;
 use crate::suite::{self, Report, Test};
+use crate::units::hex;
 
 /// What became of reading a file.
 #[derive(Debug)]
@@ -27,7 +28,7 @@ pub struct Compiled {
 impl Compiled {
     /// Compiles the bytes of a file.
     pub fn of(bytes: &[u8], outside: Outside) -> Self {
-        let revision: String = Sha256::digest(bytes)[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+        let revision = hex(&Sha256::digest(bytes)[..6]);
         let mut problems = Problems::default();
         let mut resolver = Resolver::new(outside);
         let file = match std::str::from_utf8(bytes) {

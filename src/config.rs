@@ -160,18 +160,24 @@ impl Node {
 
     /// Reports that the value is not what belongs here.
     pub fn wrong<T>(&self, expected: &str, problems: &mut Problems) -> Option<T> {
-        let (code, message) = match &self.kind {
+        let message = match &self.kind {
             Kind::Reported => return None,
-            Kind::Null => ("bad_value", "there is nothing where a value belongs".to_owned()),
-            Kind::Text(text) => ("bad_value", format!("`{}` does not belong here", shortened(text))),
-            kind => ("bad_value", format!("{} does not belong here", kind.name())),
+            Kind::Null => "there is nothing where a value belongs".to_owned(),
+            Kind::Text(text) if !self.may_be_secret() => format!("`{}` does not belong here", shortened(text)),
+            kind => format!("{} does not belong here", kind.name()),
         };
         let hint = match (&self.kind, expected) {
             (Kind::Bool(_) | Kind::Number(_), "a text") => Some("put it in quotes".to_owned()),
             _ => None,
         };
-        problems.push(Problem::error(code, self, message).expected(expected).maybe_hint(hint));
+        problems.push(Problem::error("bad_value", self, message).expected(expected).maybe_hint(hint));
         None
+    }
+
+    /// Whether a text that is misplaced here may be a signing secret or a key, which nobody is shown.
+    fn may_be_secret(&self) -> bool {
+        let block = self.path.split(['.', '[']).next();
+        matches!(block, Some("sources" | "novu"))
     }
 
     /// The value as JSON, nulls and all: part of an event, where null is a value.

@@ -76,9 +76,8 @@ impl Deliverer {
                 return Duration::from_secs(1);
             };
             self.lanes.started(&lane.account, claims.claimed.len());
-            if claims.claimed.len() < free {
-                next = next.min(claims.next_due.unwrap_or(next));
-            } else if free == lane.most {
+            next = next.min(claims.next_due.unwrap_or(next));
+            if claims.claimed.len() == lane.most {
                 // It was the rate that ended this, and it allows more before an attempt may end.
                 next = moment;
             }
@@ -119,7 +118,7 @@ impl Deliverer {
 
     async fn record(&self, claimed: &Claimed, step: Step, outcome: &str) {
         let moment = now();
-        self.store.finish(claimed.id, step.clone(), moment).await;
+        self.store.finish(claimed, &step, moment).await;
         let Claimed { source, event_id: event, route, attempts: attempt, .. } = claimed;
         match &step {
             Step::Delivered => {

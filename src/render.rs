@@ -14,7 +14,7 @@ use crate::jsonpath::Query;
 use crate::problem::Problems;
 use crate::route::{self, Choice, Pattern, Unwanted};
 use crate::template::Tree;
-use crate::units::Millis;
+use crate::units::{Millis, hex};
 use crate::verify::Event;
 use recipient::Recipient;
 
@@ -268,7 +268,5 @@ fn transaction_id(event: &Event, route: &str, item: Option<&Value>) -> String {
     if let Some(item) = item {
         hash.update(item.to_string());
     }
-    let digest = hash.finalize();
-    let hex: String = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("deskbell_{hex}")
+    format!("deskbell_{}", hex(&hash.finalize()[..16]))
 }

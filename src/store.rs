@@ -84,7 +84,7 @@ pub enum Unavailable {
 /// A delivery that this process, and nobody else, is to attempt now.
 #[derive(Debug)]
 pub struct Claimed {
-    pub id: i64,
+    id: i64,
     pub event_id: String,
     pub source: Arc<str>,
     pub route: Arc<str>,
@@ -97,6 +97,8 @@ pub struct Claimed {
     pub waited: Millis,
     pub accepted_at: Millis,
     pub expires_at: Option<Millis>,
+    /// Whether something of its event is to be erased in the end.
+    sensitive: bool,
     /// The body for Novu.
     pub request: Vec<u8>,
     /// Only the store can make one.
@@ -129,6 +131,7 @@ pub enum Step {
 #[derive(Debug, Default)]
 pub struct Claims {
     pub claimed: Vec<Claimed>,
+    /// None as well if there may be more that is due now.
     pub next_due: Option<Millis>,
 }
 
@@ -147,6 +150,7 @@ enum Command {
     },
     Finish {
         id: i64,
+        sensitive: bool,
         step: Step,
         now: Millis,
         reply: oneshot::Sender<()>,
@@ -205,8 +209,9 @@ impl Store {
 
     /// Remembers the end of an attempt; tries until the store takes it, since an attempt that is
     /// forgotten would be made again.
-    pub async fn finish(&self, id: i64, step: Step, now: Millis) {
-        while self.ask(|reply| Command::Finish { id, step: step.clone(), now, reply }).await.is_none() {
+    pub async fn finish(&self, claimed: &Claimed, step: &Step, now: Millis) {
+        let Claimed { id, sensitive, .. } = *claimed;
+        while self.ask(|reply| Command::Finish { id, sensitive, step: step.clone(), now, reply }).await.is_none() {
             tokio::time::sleep(PROBE).await;
         }
     }
@@ -357,6 +362,7 @@ impl Claimed {
             waited,
             accepted_at: 0,
             expires_at: None,
+            sensitive: false,
             request: Vec::new(),
             seal: PhantomData,
         }

@@ -1,4 +1,4 @@
-//! Time and size as people write them.
+//! Time, size and digests as people write them.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -35,6 +35,11 @@ pub fn parse_size(text: &str) -> Option<u64> {
         _ => return None,
     };
     u64::try_from(number).ok()?.checked_mul(factor)
+}
+
+/// Two digits a byte, in small letters.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn split(text: &str) -> Option<(i64, &str)> {

@@ -171,19 +171,20 @@ impl Watcher {
         // Of rules with errors too: the secret that they miss may come.
         self.seen = fingerprint(Some(bytes), &files);
         self.secret_files = files.into_keys().collect();
-        let result = match rules.filter(|_| tests.failed == 0) {
+        let result = match rules {
+            // Back to what runs, even if a test of it fails: at the start it only warned.
             Some(_) if self.seen == self.running => {
                 self.metrics.rules(&revision, now());
                 Reloaded::Unchanged
             }
-            Some(rules) => {
+            Some(rules) if tests.failed == 0 => {
                 self.metrics.rules(&revision, now());
                 self.rules.send_replace(Arc::new(rules));
                 self.running = self.seen;
                 tracing::info!(revision, "rules applied");
                 Reloaded::Applied
             }
-            None => {
+            _ => {
                 report_rejected(&self.file.path, &revision, &problems);
                 Reloaded::Rejected
             }

@@ -25,6 +25,7 @@ const MIGRATIONS: [&str; 1] = ["
         type TEXT,
         received_at INTEGER NOT NULL,
         revision TEXT NOT NULL,
+        sensitive INTEGER NOT NULL,
         body BLOB NOT NULL
     );
     CREATE UNIQUE INDEX events_identity ON events (event_id, source);
@@ -114,8 +115,11 @@ impl Database {
                     done.closing = true;
                     done.reply(reply, ());
                 }
-                Command::Finish { id, step, now, reply } => {
-                    done.erased |= finish(&transaction, id, &step, now, &mut done.change)?;
+                Command::Finish { id, sensitive, step, now, reply } => {
+                    finish(&transaction, id, &step, now, &mut done.change)?;
+                    if sensitive && matches!(step, Step::Delivered | Step::Expired) {
+                        done.erased |= erase_sensitive(&transaction, id)?;
+                    }
                     done.reply(reply, ());
                 }
             }
@@ -168,10 +172,13 @@ fn oldest(connection: &Connection) -> Result<Option<Millis>> {
 
 fn accept(transaction: &Transaction<'_>, event: &Event, decision: &Decision, done: &mut Done) -> Result<Receipt> {
     let mut statement = transaction.prepare_cached(
-        "INSERT INTO events (source, event_id, type, received_at, revision, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+        "INSERT INTO events (source, event_id, type, received_at, revision, sensitive, body)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
          ON CONFLICT (event_id, source) DO NOTHING RETURNING id",
     )?;
-    let values = params![&*event.source, event.id, event.kind(), event.received_at, decision.revision, &event.body[..]];
+    let sensitive = decision.deliveries.iter().any(|delivery| delivery.sensitive);
+    let (source, revision) = (&*event.source, &decision.revision);
+    let values = params![source, event.id, event.kind(), event.received_at, revision, sensitive, &event.body[..]];
     let Some(id) = statement.query_row(values, |row| row.get::<_, i64>(0)).optional()? else {
         return duplicate(transaction, event);
     };
@@ -245,10 +252,9 @@ fn claim(
              ORDER BY due_at LIMIT ?4)
          RETURNING id, route, transaction_id, attempts, definite_errors, waited, expires_at, request,
              (SELECT event_id FROM events WHERE events.id = event),
-             (SELECT received_at FROM events WHERE events.id = event)",
+             (SELECT received_at FROM events WHERE events.id = event),
+             (SELECT sensitive FROM events WHERE events.id = event)",
     )?;
-    let mut next = transaction
-        .prepare_cached("SELECT min(due_at) FROM deliveries WHERE state = 0 AND source = ?1 AND priority = ?2")?;
     for priority in Priority::ALL {
         for source in sources {
             let room = most - claims.claimed.len();
@@ -266,6 +272,7 @@ fn claim(
                         request: row.get::<_, Option<Vec<u8>>>(7)?.unwrap_or_default(),
                         event_id: row.get(8)?,
                         accepted_at: row.get(9)?,
+                        sensitive: row.get(10)?,
                         seal: PhantomData,
                     })
                 })?;
@@ -276,22 +283,35 @@ fn claim(
                     claims.claimed.push(claimed);
                 }
             }
-            let next: Option<Millis> = next.query_row(params![&**source, priority as i64], |row| row.get(0))?;
-            claims.next_due = [claims.next_due, next].into_iter().flatten().min();
         }
+    }
+    if claims.claimed.len() < most {
+        claims.next_due = next_due(transaction, sources)?;
     }
     Ok(claims)
 }
 
-/// Says whether something was erased.
-fn finish(transaction: &Transaction<'_>, id: i64, step: &Step, now: Millis, change: &mut Change) -> Result<bool> {
+/// When the next delivery of these sources is due.
+fn next_due(transaction: &Transaction<'_>, sources: &[Arc<str>]) -> Result<Option<Millis>> {
+    let mut next = transaction
+        .prepare_cached("SELECT min(due_at) FROM deliveries WHERE state = 0 AND source = ?1 AND priority = ?2")?;
+    let mut earliest: Option<Millis> = None;
+    for priority in Priority::ALL {
+        for source in sources {
+            let due: Option<Millis> = next.query_row(params![&**source, priority as i64], |row| row.get(0))?;
+            earliest = [earliest, due].into_iter().flatten().min();
+        }
+    }
+    Ok(earliest)
+}
+
+fn finish(transaction: &Transaction<'_>, id: i64, step: &Step, now: Millis, change: &mut Change) -> Result<()> {
     change.sending -= 1;
     let mut end =
         transaction.prepare_cached("UPDATE deliveries SET state = ?2, ended_at = ?3, reason = ?4 WHERE id = ?1")?;
     match step {
         Step::Delivered => {
             end.execute(params![id, 2, now, None::<&str>])?;
-            return erase_sensitive(transaction, id);
         }
         Step::Dead { reason } => {
             change.dead += 1;
@@ -299,7 +319,6 @@ fn finish(transaction: &Transaction<'_>, id: i64, step: &Step, now: Millis, chan
         }
         Step::Expired => {
             end.execute(params![id, 4, now, None::<&str>])?;
-            return erase_sensitive(transaction, id);
         }
         Step::Again { due, pause, definite, reason } => {
             change.retrying += 1;
@@ -317,10 +336,11 @@ fn finish(transaction: &Transaction<'_>, id: i64, step: &Step, now: Millis, chan
             *(if attempts == 0 { &mut change.new } else { &mut change.retrying }) += 1;
         }
     }
-    Ok(false)
+    Ok(())
 }
 
-/// The request goes at once; the body when no delivery of the event could still need it.
+/// The request goes at once; the body when no delivery of the event could still need it. Says
+/// whether something was erased.
 fn erase_sensitive(transaction: &Transaction<'_>, id: i64) -> Result<bool> {
     let mut request =
         transaction.prepare_cached("UPDATE deliveries SET request = NULL WHERE id = ?1 AND sensitive AND state = 2")?;

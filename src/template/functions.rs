@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use super::{TYPED, TemplateError};
 use crate::clerk;
 use crate::jsonpath::Query;
+use crate::units::hex;
 
 pub const NAMES: [&str; 12] = [
     "primary_email",
@@ -134,10 +135,6 @@ fn format_date(moment: Timestamp, format: Option<&str>, zone: Option<&str>) -> R
     let format = format.unwrap_or(DEFAULT_DATE);
     strtime::format(format, &moment.to_zoned(zone))
         .map_err(|_| format!("`{format}` is not a date format, such as `%d %B %Y`"))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Checks what can be checked before there is an event.

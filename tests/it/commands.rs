@@ -270,3 +270,22 @@ fn send_fails_when_the_gateway_refuses_or_is_not_there() {
     send("user.created", &address, "hunter2!").failed(2).says(&["the signing secret is not base64"]);
     send("user.created --set data.id.x=1", &address, SECRET).failed(2).says(&["cannot set `data.id.x`"]);
 }
+
+#[test]
+fn a_secret_in_the_wrong_place_is_not_shown() {
+    let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    for (misplaced, path) in [
+        (format!("sources: {secret}"), "sources"),
+        (format!("sources: {{ clerk: {secret} }}"), "sources.clerk"),
+        (
+            format!("sources: {{ clerk: {{ signing_secrets: [{{ x: {secret} }}] }} }}"),
+            "sources.clerk.signing_secrets[0]",
+        ),
+        (format!("novu: {secret}"), "novu"),
+        (format!("novu: {{ api_url: {secret} }}"), "novu.api_url"),
+    ] {
+        let ran = Folder::with("routes.yaml", &format!("{}\nroutes: []\n", misplaced)).run("check");
+        assert!(ran.stdout.contains(path) && ran.stdout.contains("does not belong here"), "{}", ran.stdout);
+        assert!(!ran.stdout.contains("MfKQ9r8"), "{}", ran.stdout);
+    }
+}

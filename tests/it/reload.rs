@@ -219,6 +219,21 @@ fn a_file_whose_tests_fail_is_refused() {
 }
 
 #[test]
+fn a_file_that_is_put_back_as_it_runs_is_not_refused_for_its_tests() {
+    let novu = Novu::start();
+    let place = Place::new(novu.address, WELCOME);
+    let running = format!("{}tests: [{{ event: user.created, expect: [] }}]\n", rules(novu.address, WELCOME));
+    place.write_rules(&running);
+    let gateway = place.start();
+    place.write_rules("routes: [");
+    gateway.wait_for("deskbell_rules_reloads_total{result=\"rejected\"}", 1.0);
+    place.write_rules(&running);
+    gateway.wait_for("deskbell_rules_reloads_total{result=\"unchanged\"}", 1.0);
+    assert_eq!((gateway.degraded(), reloads(&gateway, "rejected")), (Vec::new(), 1.0));
+    gateway.wait_for("deskbell_rules_last_reload_successful", 1.0);
+}
+
+#[test]
 fn a_file_that_is_gone_leaves_the_good_rules_running_and_may_come_back() {
     let watched = Watched::new(|_| {});
     let text = std::fs::read_to_string(watched.place.path("routes.yaml")).expect("rules");

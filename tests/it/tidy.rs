@@ -16,7 +16,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("problem", ""),
     ("config", "clerk problem units"),
     ("outside", "config problem"),
-    ("template", "clerk config jsonpath problem"),
+    ("template", "clerk config jsonpath problem units"),
     // The steps, in their order. Each knows those before it.
     ("verify", "clerk units"),
     ("route", "clerk config jsonpath problem template verify"),
@@ -29,7 +29,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("settings", "config novu outside problem units"),
     ("rules", "clerk config novu outside problem render route settings verify"),
     ("suite", "clerk config problem render rules units verify"),
-    ("compiled", "config outside problem rules suite"),
+    ("compiled", "config outside problem rules suite units"),
     ("watcher", "compiled novu observe outside problem rules units verify"),
     ("receive", "observe render rules store units verify"),
     // What runs them.

@@ -134,7 +134,7 @@ fn a_value_of_another_kind_is_told_with_what_belongs_there() {
         ("limits: { body: «1MB }", "limits.body: `1MB`", "a size such as `512KiB` or `1MiB`"),
         ("limits: { body: «1GiB }", "limits.body: `1GiB`", "at most `64MiB`"),
         ("limits: { queue: «-1 }", "limits.queue: a number", "a whole number from 1"),
-        ("novu: { api_url: «'ftp://x' }", "novu.api_url: `ftp://x`", "a web address such as `https://api.novu.co`"),
+        ("novu: { api_url: «'ftp://x' }", "novu.api_url: a text", "a web address such as `https://api.novu.co`"),
         ("vars: «3", "vars: a number", "an object"),
         ("tests: «3", "tests: a number", "a list"),
     ] {
