@@ -2,6 +2,7 @@
 
 mod check;
 mod dev;
+mod excerpt;
 mod explain;
 mod samples;
 mod send;
@@ -187,8 +188,8 @@ fn print_json(value: &Value) {
     print(&format!("{value:#}\n"));
 }
 
-/// A problem as compilers write it: where, what, expected, hint.
-fn describe(file: &str, problem: &Problem) -> String {
+/// A problem as compilers write it: where, what, expected, hint; and the line itself if the source is given.
+fn describe(file: &str, source: Option<&str>, problem: &Problem) -> String {
     let severity = match problem.severity {
         crate::problem::Severity::Error => "error",
         crate::problem::Severity::Warning => "warning",
@@ -196,6 +197,7 @@ fn describe(file: &str, problem: &Problem) -> String {
     };
     let mut text =
         format!("{file}:{}:{}: {severity}[{}]: {}\n", problem.line, problem.column, problem.code, problem.message);
+    text.push_str(&source.and_then(|source| excerpt::excerpt(source, problem)).unwrap_or_default());
     let path = Some(&problem.path).filter(|path| !path.is_empty());
     for (label, value) in [("in", path), ("expected", problem.expected.as_ref()), ("hint", problem.hint.as_ref())] {
         if let Some(value) = value {

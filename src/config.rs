@@ -19,6 +19,8 @@ pub struct Node {
     pub column: u32,
     /// Such as `routes[0].filter`; empty for the whole file.
     pub path: String,
+    /// Where it was written first, if it stands here by an alias.
+    defined: (u32, u32),
     pub kind: Kind,
 }
 
@@ -36,7 +38,7 @@ pub enum Kind {
 
 impl From<&Node> for Place {
     fn from(node: &Node) -> Self {
-        Self { line: node.line, column: node.column, path: node.path.clone() }
+        Self { line: node.line, column: node.column, path: node.path.clone(), defined: node.defined }
     }
 }
 

@@ -103,7 +103,7 @@ fn locate(raw: Spanned<Raw>, path: String, tagged: &HashSet<Place>) -> Node {
         ),
     };
     let (line, column) = place(&raw.referenced);
-    Node { line, column, path, kind }
+    Node { line, column, path, defined: place(&raw.defined), kind }
 }
 
 fn place(location: &serde_saphyr::Location) -> Place {

@@ -14,5 +14,6 @@ mod explain;
 mod problems;
 mod reload;
 mod signatures;
+mod terminal;
 mod tidy;
 mod webhooks;
