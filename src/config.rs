@@ -170,6 +170,7 @@ impl Node {
         };
         let hint = match (&self.kind, expected) {
             (Kind::Bool(_) | Kind::Number(_), "a text") => Some("put it in quotes".to_owned()),
+            (Kind::Object(_), "a list") => Some("start each item with `- `".to_owned()),
             _ => None,
         };
         problems.push(Problem::error("bad_value", self, message).expected(expected).maybe_hint(hint));
