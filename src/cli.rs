@@ -3,6 +3,7 @@
 mod check;
 mod dev;
 mod explain;
+mod init;
 mod samples;
 mod send;
 mod serve;
@@ -35,6 +36,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    Init(init::Init),
     Serve(serve::Serve),
     Dev(dev::Dev),
     Check(check::Check),
@@ -158,6 +160,7 @@ pub fn main() -> ExitCode {
         }
     };
     let ended = match arguments.command {
+        Command::Init(init) => init.run(),
         Command::Serve(serve) => serve.run(),
         Command::Dev(dev) => dev.run(),
         Command::Check(check) => check.run(),
@@ -175,6 +178,11 @@ pub fn main() -> ExitCode {
             ExitCode::from(failure.status)
         }
     }
+}
+
+/// How this program was called, for commands to paste.
+fn own_name() -> String {
+    std::env::args().next().unwrap_or_else(|| "deskbell".to_owned())
 }
 
 /// Writes to stdout; a reader that has gone is no failure.

@@ -11,6 +11,7 @@ mod delivery;
 mod dev;
 mod examples;
 mod explain;
+mod init;
 mod novu_guide;
 mod problems;
 mod reload;
