@@ -14,6 +14,7 @@ mod explain;
 mod init;
 mod novu_guide;
 mod problems;
+mod quickstart;
 mod reload;
 mod signatures;
 mod tidy;
