@@ -4,6 +4,7 @@ mod check;
 mod dev;
 mod excerpt;
 mod explain;
+mod init;
 mod samples;
 mod send;
 mod serve;
@@ -36,6 +37,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    Init(init::Init),
     Serve(serve::Serve),
     Dev(dev::Dev),
     Check(check::Check),
@@ -159,6 +161,7 @@ pub fn main() -> ExitCode {
         }
     };
     let ended = match arguments.command {
+        Command::Init(init) => init.run(),
         Command::Serve(serve) => serve.run(),
         Command::Dev(dev) => dev.run(),
         Command::Check(check) => check.run(),
@@ -176,6 +179,11 @@ pub fn main() -> ExitCode {
             ExitCode::from(failure.status)
         }
     }
+}
+
+/// How this program was called, for commands to paste.
+fn own_name() -> String {
+    std::env::args().next().unwrap_or_else(|| "deskbell".to_owned())
 }
 
 /// Writes to stdout; a reader that has gone is no failure.
