@@ -62,7 +62,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("prometheus", &["observe"]),
     ("regex", &["jsonpath"]),
     ("reqwest", &["novu", "cli/send"]),
-    ("rusqlite", &["store/sqlite"]),
+    ("rusqlite", &["store/sqlite", "store/read"]),
     ("rustls", &["novu"]),
     ("serde_saphyr", &["config"]),
     ("sha2", &["verify", "compiled", "render", "template", "watcher", "admin", "cli/send"]),
