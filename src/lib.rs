@@ -68,7 +68,7 @@ pub mod clerk;
 pub mod novu;
 pub mod units;
 
-// What shows what it would do.
+// What looks, and sends nothing.
 pub mod explain;
 
 // What runs it.
