@@ -1,5 +1,7 @@
 //! The address for the operator: metrics, health and the API. It does not face the internet.
 
+mod explain;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +11,7 @@ use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderValue, ORIGIN, WWW_AUT
 use hyper::{Method, Request, StatusCode, Uri};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::deliver::Lanes;
 use crate::http::{self, Answer};
@@ -30,6 +32,8 @@ pub struct Admin {
     pub reload: mpsc::Sender<ReloadRequest>,
     pub draining: Arc<AtomicBool>,
     pub token: Option<Arc<str>>,
+    /// One explanation is made at a time.
+    pub explaining: Arc<Semaphore>,
 }
 
 impl Admin {
@@ -50,6 +54,8 @@ impl Admin {
             ("/-/reload", _) => http::method_not_allowed("POST"),
             ("/api/rules", &Method::GET) => http::json_answer(StatusCode::OK, &self.rules_page()),
             ("/api/rules", _) => http::method_not_allowed("GET"),
+            ("/api/explain", &Method::POST) => self.explain(request).await,
+            ("/api/explain", _) => http::method_not_allowed("POST"),
             _ => not_found(),
         }
     }

@@ -7,6 +7,8 @@ mod catalogue;
 mod edit;
 mod subscriber;
 
-pub use catalogue::{Sample, event_types, is_event_type, nearest, sample, samples};
+pub use catalogue::{Sample, event_types, hint_for_sample, is_event_type, nearest, sample, samples};
 pub use edit::{set, unset};
-pub use subscriber::{Person, full_name, names_a_person, occurred_at, primary_email, primary_phone, subscriber};
+pub use subscriber::{
+    Person, absent_facts, full_name, names_a_person, occurred_at, primary_email, primary_phone, subscriber,
+};

@@ -4,6 +4,7 @@ mod check;
 mod dev;
 mod excerpt;
 mod explain;
+mod gateway;
 mod init;
 mod samples;
 mod send;
@@ -17,6 +18,7 @@ use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
 
 use crate::clerk;
+use crate::explain::{Pairs, change};
 use crate::problem::Problem;
 use crate::units::parse_duration;
 
@@ -89,31 +91,27 @@ struct Changes {
 
 impl Changes {
     fn apply(&self, event: &mut Value) -> Result<(), Failure> {
-        for change in &self.set {
+        change(event, &self.pairs()?, &self.unset).map_err(Failure::usage)
+    }
+
+    /// What is to be set, path by path.
+    fn pairs(&self) -> Result<Pairs, Failure> {
+        let pair = |change: &String| {
             let (path, value) = change
                 .split_once('=')
                 .ok_or_else(|| Failure::usage(format!("`--set {change}` has no value, expected PATH=VALUE")))?;
             let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
-            clerk::set(event, path, value).map_err(|error| Failure::usage(format!("`--set {change}`: {error}")))?;
-        }
-        for path in &self.unset {
-            clerk::unset(event, path).map_err(|error| Failure::usage(format!("`--unset {path}`: {error}")))?;
-        }
-        Ok(())
+            Ok((path.to_owned(), value))
+        };
+        self.set.iter().map(pair).collect::<Result<_, _>>().map(Pairs)
     }
 }
 
 /// A sample by its name, or a failure that names the nearest.
 fn sample(name: &str) -> Result<Value, Failure> {
-    clerk::sample(name).ok_or_else(|| {
-        let near = clerk::nearest(name, clerk::samples().map(|sample| sample.name));
-        Failure {
-            hint: Some(match near {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => "`deskbell samples` lists them".to_owned(),
-            }),
-            ..Failure::usage(format!("there is no sample `{name}`"))
-        }
+    clerk::sample(name).ok_or_else(|| Failure {
+        hint: Some(clerk::hint_for_sample(name)),
+        ..Failure::usage(format!("there is no sample `{name}`"))
     })
 }
 

@@ -50,7 +50,7 @@ impl Filter {
     /// Why the filter holds or not: what its queries select in this event, each once, in the order written and
     /// without those inside nested filters. Of a filter that does not hold, only those of the first part (between
     /// `&&`) that does not.
-    pub fn seen<'a>(&self, event: &'a Value) -> Vec<Seen<'a>> {
+    pub fn seen<'a>(&'a self, event: &'a Value) -> Vec<Seen<'a>> {
         let parts = match &self.expression {
             Logical::And(parts) => parts.as_slice(),
             expression => std::slice::from_ref(expression),
@@ -63,8 +63,8 @@ impl Filter {
         }
         let mut seen: Vec<Seen> = Vec::new();
         for query in queries {
-            if seen.iter().all(|earlier| earlier.query != query.text) {
-                seen.push(Seen { query: query.text.clone(), nodes: query.select(event) });
+            if seen.iter().all(|earlier| earlier.query.text != query.text) {
+                seen.push(Seen { query, nodes: query.select(event) });
             }
         }
         seen
@@ -95,6 +95,16 @@ impl Query {
         compile::query(text)
     }
 
+    /// The text this query was compiled from.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it selects one node at most, whatever the event.
+    pub fn is_singular(&self) -> bool {
+        self.singular
+    }
+
     /// The nodes this query selects, a node as often as it is selected.
     pub fn select<'a>(&self, root: &'a Value) -> Vec<&'a Value> {
         Evaluation::new(root).select(self, root)
@@ -102,10 +112,9 @@ impl Query {
 }
 
 /// What one query of a filter selected in an event.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Seen<'a> {
-    /// The query as it is written in the filter.
-    pub query: String,
+    pub query: &'a Query,
     /// What it selects; none where the event has no such member.
     pub nodes: Vec<&'a Value>,
 }

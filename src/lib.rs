@@ -68,6 +68,9 @@ pub mod clerk;
 pub mod novu;
 pub mod units;
 
+// What looks, and sends nothing.
+pub mod explain;
+
 // What runs it.
 pub mod admin;
 pub mod cli;

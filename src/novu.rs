@@ -5,7 +5,7 @@ use std::time::Duration;
 use std::{fmt, io};
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{Client, Method, Request, StatusCode, Url, redirect};
+use reqwest::{Client, ClientBuilder, Method, Request, StatusCode, Url, redirect};
 use serde_json::Value;
 
 use crate::units::Millis;
@@ -118,7 +118,7 @@ impl Novu {
     /// # Errors
     /// The system offers no certificates to check Novu's with.
     pub fn new() -> Result<Self, reqwest::Error> {
-        Ok(Self { client: plain_client()? })
+        Ok(Self { client: client_builder().build()? })
     }
 
     /// Makes one attempt to trigger a workflow.
@@ -153,7 +153,7 @@ impl Novu {
 }
 
 /// An HTTP client that follows no redirect and repeats nothing by itself.
-pub fn plain_client() -> Result<Client, reqwest::Error> {
+pub fn client_builder() -> ClientBuilder {
     // Only fails if another part of the process has installed a provider, which serves as well.
     drop(rustls::crypto::ring::default_provider().install_default());
     Client::builder()
@@ -163,7 +163,6 @@ pub fn plain_client() -> Result<Client, reqwest::Error> {
         .connect_timeout(Duration::from_secs(10))
         .tcp_nodelay(true)
         .user_agent(concat!("deskbell/", env!("CARGO_PKG_VERSION")))
-        .build()
 }
 
 fn classify_error(error: &reqwest::Error) -> Outcome {

@@ -18,6 +18,8 @@ pub enum Outside {
     Needed,
     /// To look at rules where no secret is: what is unset is a note, and the value is its own text.
     Optional,
+    /// To look at rules that somebody else has sent: nothing is looked up, and every value is its own text.
+    Sealed,
 }
 
 /// A text with everything from outside put in.
@@ -104,6 +106,9 @@ impl Resolver {
     }
 
     fn look_up(&mut self, name: &str) -> Result<String, String> {
+        if self.outside == Outside::Sealed {
+            return Err("is not looked up".to_owned());
+        }
         let value = match name.strip_prefix("file:") {
             Some(path) => self.read(path)?,
             None => std::env::var(name).map_err(|_| "is not set".to_owned())?,
@@ -112,6 +117,12 @@ impl Resolver {
             "" => Err("is empty".to_owned()),
             value => Ok(value.to_owned()),
         }
+    }
+
+    /// A variable that is a default of its own, and may well be unset.
+    pub fn variable(&self, name: &str) -> Option<String> {
+        let value = (self.outside != Outside::Sealed).then(|| std::env::var(name).ok());
+        value.flatten().filter(|value| !value.trim().is_empty())
     }
 
     fn read(&mut self, path: &str) -> Result<String, String> {
@@ -132,6 +143,7 @@ impl Resolver {
                 problems.push(problem.note());
                 Some(())
             }
+            Outside::Sealed => Some(()),
             Outside::Needed => {
                 problems.push(problem.hint(match name.strip_prefix("file:") {
                     Some(path) => format!("put the value into `{path}`"),

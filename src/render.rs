@@ -13,7 +13,7 @@ use crate::config::{Fields, Kind, Node};
 use crate::jsonpath::Query;
 use crate::problem::Problems;
 use crate::route::{self, Choice, Pattern, Unwanted};
-use crate::template::Tree;
+use crate::template::{LeftOut, Tree};
 use crate::units::{Millis, hex};
 use crate::verify::Event;
 use recipient::Recipient;
@@ -34,6 +34,8 @@ pub struct Delivery {
     pub sensitive: bool,
     /// The body for `POST /v1/events/trigger`, or why there is none.
     pub request: Result<Value, Unsendable>,
+    /// What has nothing to say for this event. Only looked for where the rules explain themselves.
+    pub left_out: Vec<LeftOut>,
 }
 
 /// Who goes first when there is a queue.
@@ -68,6 +70,16 @@ impl Unsendable {
             Unsendable::Template(_) => "template_failed",
         }
     }
+
+    /// Where the route says what is missing.
+    pub fn path(&self) -> Option<&'static str> {
+        match self {
+            Unsendable::NoSubscriberId => Some("subscriber.subscriberId"),
+            Unsendable::NoTopicKey => Some("topic"),
+            Unsendable::NoWorkflow => Some("workflow"),
+            Unsendable::TooManyItems(_) | Unsendable::Template(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for Unsendable {
@@ -88,7 +100,7 @@ impl fmt::Display for Unsendable {
 #[derive(Debug)]
 pub struct Message {
     to: Recipient,
-    each: Option<(Query, String)>,
+    each: Option<Query>,
     /// Parts that Novu gets as they are, by their name in the request.
     parts: Vec<(&'static str, Tree)>,
     max_age: Option<Millis>,
@@ -100,6 +112,8 @@ pub struct Message {
 pub struct Scope<'a> {
     event: &'a Event,
     context: Context,
+    /// Whether deliveries say what was left out of them.
+    explains: bool,
 }
 
 impl<'a> Scope<'a> {
@@ -111,7 +125,12 @@ impl<'a> Scope<'a> {
         data.insert("vars".to_owned(), vars.clone());
         data.insert("source".to_owned(), Value::String(event.source.to_string()));
         data.insert("webhook".to_owned(), json!({"id": event.id}));
-        Self { event, context: Context::from(Value::Object(data)) }
+        Self { event, context: Context::from(Value::Object(data)), explains: false }
+    }
+
+    /// For looking only: deliveries say what was left out of them.
+    pub fn explaining(event: &'a Event, vars: &Value) -> Self {
+        Self { explains: true, ..Self::new(event, vars) }
     }
 }
 
@@ -125,14 +144,14 @@ impl Message {
         route: &Arc<str>,
         workflow: &Choice,
         scope: &mut Scope<'_>,
-    ) -> Result<Vec<Delivery>, Unwanted> {
+    ) -> Result<Vec<Delivery>, Unwanted<'_>> {
         let event = scope.event;
-        let Some((each, text)) = &self.each else {
+        let Some(each) = &self.each else {
             return Ok(vec![self.deliver(route, workflow, scope, None)]);
         };
         let items = each.select(&event.json);
         if items.is_empty() {
-            return Err(Unwanted::NothingSelected { each: text.clone() });
+            return Err(Unwanted::NothingSelected { each });
         }
         if items.len() > MAX_EACH {
             let request = Err(Unsendable::TooManyItems(items.len()));
@@ -157,7 +176,11 @@ impl Message {
             data.insert("item".to_owned(), item.clone());
         }
         let request = self.request(workflow, scope);
-        self.finish(route, scope.event, item, request)
+        let delivery = self.finish(route, scope.event, item, request);
+        match scope.explains {
+            true => Delivery { left_out: self.left_out(workflow, scope), ..delivery },
+            false => delivery,
+        }
     }
 
     fn finish(
@@ -178,6 +201,7 @@ impl Message {
             expires_at: self.max_age.map(|age| event.occurred_at().saturating_add(age)),
             sensitive: self.sensitive,
             request,
+            left_out: Vec::new(),
         }
     }
 
@@ -198,13 +222,21 @@ impl Message {
         Ok(Value::Object(body))
     }
 
+    fn left_out(&self, workflow: &Choice, scope: &Scope<'_>) -> Vec<LeftOut> {
+        let mut found = self.to.left_out(scope);
+        if let Choice::Template(template) = workflow {
+            found.extend(template.nothing(&scope.context).map(|reason| LeftOut::new("workflow", reason)));
+        }
+        for (key, tree) in &self.parts {
+            tree.left_out(key, &scope.context, &mut found);
+        }
+        found
+    }
+
     /// Reads everything in a route that shapes the request.
     pub fn compile(fields: Fields<'_>, events: Option<&[Pattern]>, problems: &mut Problems) -> Option<Self> {
         let to = Recipient::compile(fields, events, problems);
-        let each = fields.get("each").map(|node| {
-            let query = route::compile_query(node, problems)?;
-            Some((query, node.text(problems)?.to_owned()))
-        });
+        let each = fields.get("each").map(|node| route::compile_query(node, problems));
         let mut parts = Vec::new();
         for key in ["payload", "overrides", "actor", "tenant", "context"] {
             let Some(node) = fields.get(key) else { continue };

@@ -64,7 +64,7 @@ fn glob(pattern: &[u8], text: &[u8]) -> bool {
 #[derive(Debug)]
 enum Workflow {
     One(Choice),
-    Table { by: Query, text: String, cases: BTreeMap<String, Choice>, default: Option<Choice> },
+    Table { by: Query, cases: BTreeMap<String, Choice>, default: Option<Choice> },
 }
 
 /// A workflow id, or a template that makes one.
@@ -74,38 +74,33 @@ pub enum Choice {
     Template(Template),
 }
 
-/// Why a route does not want an event.
-#[derive(Debug, PartialEq)]
-pub enum Unwanted {
+/// Why a route does not want an event. Nobody asks for most of these, so it is put into words only then.
+#[derive(Debug)]
+pub enum Unwanted<'a> {
     Disabled,
-    OtherType { wanted: String, found: Option<String> },
-    OtherSource { wanted: String, found: String },
-    Filter { filter: String, seen: Vec<(String, String)> },
-    NoCase { by: String, found: String },
-    NothingSelected { each: String },
+    OtherType { wanted: &'a [Pattern], found: Option<&'a str> },
+    OtherSource { wanted: &'a [String], found: &'a str },
+    Filter { filter: &'a Filter, event: &'a Value },
+    NoCase { by: &'a Query, event: &'a Value },
+    NothingSelected { each: &'a Query },
 }
 
 impl Matcher {
     /// The workflow that the route starts for this event, or why it does not.
-    pub fn wants(&self, event: &Event) -> Result<&Choice, Unwanted> {
+    pub fn wants<'a>(&'a self, event: &'a Event) -> Result<&'a Choice, Unwanted<'a>> {
         if !self.enabled {
             return Err(Unwanted::Disabled);
         }
         if !self.wants_type(event.kind()) {
-            let wanted: Vec<&str> = self.events.iter().map(|pattern| pattern.0.as_str()).collect();
-            return Err(Unwanted::OtherType { wanted: quoted(&wanted), found: event.kind().map(str::to_owned) });
+            return Err(Unwanted::OtherType { wanted: &self.events, found: event.kind() });
         }
-        if let Some(sources) =
+        if let Some(wanted) =
             self.sources.as_ref().filter(|sources| !sources.iter().any(|name| **name == *event.source))
         {
-            let wanted: Vec<&str> = sources.iter().map(String::as_str).collect();
-            return Err(Unwanted::OtherSource { wanted: quoted(&wanted), found: event.source.to_string() });
+            return Err(Unwanted::OtherSource { wanted, found: &event.source });
         }
         if let Some(filter) = self.filters.iter().find(|filter| !filter.holds(&event.json)) {
-            return Err(Unwanted::Filter {
-                filter: filter.text().to_owned(),
-                seen: describe_seen(filter, &event.json),
-            });
+            return Err(Unwanted::Filter { filter, event: &event.json });
         }
         self.workflow.choose(&event.json)
     }
@@ -245,18 +240,17 @@ fn report_syntax<T>(node: &Node, text: &str, result: Result<T, SyntaxError>, pro
 }
 
 impl Workflow {
-    fn choose(&self, event: &Value) -> Result<&Choice, Unwanted> {
-        let (by, text, cases, default) = match self {
+    fn choose<'a>(&'a self, event: &'a Value) -> Result<&'a Choice, Unwanted<'a>> {
+        let (by, cases, default) = match self {
             Workflow::One(choice) => return Ok(choice),
-            Workflow::Table { by, text, cases, default } => (by, text, cases, default),
+            Workflow::Table { by, cases, default } => (by, cases, default),
         };
-        let found = by.select(event).into_iter().next();
-        let case = match found {
+        let case = match by.select(event).into_iter().next() {
             Some(Value::String(text)) => cases.get(text),
             Some(Value::Null) | None => None,
             Some(other) => cases.get(&other.to_string()),
         };
-        case.or(default.as_ref()).ok_or_else(|| Unwanted::NoCase { by: text.clone(), found: describe(found) })
+        case.or(default.as_ref()).ok_or(Unwanted::NoCase { by, event })
     }
 
     fn compile(node: &Node, problems: &mut Problems) -> Option<Self> {
@@ -273,10 +267,6 @@ impl Workflow {
             problems.push(Problem::error("missing_key", node, format!("the workflow table has no `{name}`")));
         }
         let by = fields.get("by").and_then(|by| compile_query(by, problems));
-        let text = fields.get("by").and_then(|by| match &by.kind {
-            Kind::Text(text) => Some(text.clone()),
-            _ => None,
-        });
         let cases = fields.get("cases").and_then(|cases| {
             let entries = cases.entries(problems)?;
             if entries.is_empty() && fields.lacks("default") {
@@ -287,7 +277,6 @@ impl Workflow {
         let default = fields.get("default").map(|default| Choice::compile(default, problems));
         Some(Workflow::Table {
             by: by?,
-            text: text?,
             cases: cases?,
             default: default.map_or(Some(None), |choice| choice.map(Some))?,
         })
@@ -295,6 +284,14 @@ impl Workflow {
 }
 
 impl Choice {
+    /// The workflow id, if it is always the same.
+    pub fn id(&self) -> Option<&str> {
+        match self {
+            Choice::Id(id) => Some(id),
+            Choice::Template(_) => None,
+        }
+    }
+
     fn compile(node: &Node, problems: &mut Problems) -> Option<Self> {
         let text = node.text(problems)?;
         if !text.contains("{{") {
@@ -321,50 +318,58 @@ impl Choice {
     }
 }
 
-fn describe_seen(filter: &Filter, event: &Value) -> Vec<(String, String)> {
-    let nodes = |nodes: &[&Value]| match nodes {
-        [] => describe(None),
-        [node] => describe(Some(node)),
-        nodes => format!("{} values", nodes.len()),
-    };
-    filter.seen(event).into_iter().map(|seen| (seen.query.clone(), nodes(&seen.nodes))).collect()
-}
-
-/// A value and its type, as a person would say it.
-fn describe(value: Option<&Value>) -> String {
-    match value {
-        None => "missing".to_owned(),
-        Some(Value::Null) => "`null`".to_owned(),
-        Some(Value::Bool(value)) => format!("`{value}` (boolean)"),
-        Some(Value::Number(value)) => format!("`{value}` (number)"),
-        Some(Value::String(value)) => format!("\"{}\" (string)", shortened(value)),
-        Some(Value::Array(items)) => format!("an array of {}", items.len()),
-        Some(Value::Object(members)) => format!("an object of {}", members.len()),
+/// What a query selects, as a person would say it.
+fn describe(query: &Query, nodes: &[&Value]) -> String {
+    match nodes {
+        [node] if query.is_singular() => format!("is {}", describe_value(node)),
+        [] if query.is_singular() => "is missing".to_owned(),
+        [] => "selects nothing".to_owned(),
+        [node] => format!("selects {}", describe_value(node)),
+        nodes => format!("selects {} values", nodes.len()),
     }
 }
 
-impl fmt::Display for Unwanted {
+/// A value and its type, as a person would say it.
+fn describe_value(value: &Value) -> String {
+    match value {
+        Value::Null => "`null`".to_owned(),
+        Value::Bool(value) => format!("`{value}` (boolean)"),
+        Value::Number(value) => format!("`{value}` (number)"),
+        Value::String(value) => format!("\"{}\" (string)", shortened(value)),
+        Value::Array(items) => format!("an array of {}", items.len()),
+        Value::Object(members) => format!("an object of {}", members.len()),
+    }
+}
+
+impl fmt::Display for Unwanted<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Unwanted::Disabled => formatter.write_str("the route is switched off (`enabled: false`)"),
-            Unwanted::OtherType { wanted, found: Some(found) } => {
-                write!(formatter, "it wants {wanted}, and the event is `{found}`")
-            }
-            Unwanted::OtherType { wanted, found: None } => {
-                write!(formatter, "it wants {wanted}, and the event has no type")
+            Unwanted::OtherType { wanted, found } => {
+                let wanted: Vec<&str> = wanted.iter().map(|pattern| pattern.0.as_str()).collect();
+                write!(formatter, "it wants {}, and the event ", quoted(&wanted))?;
+                match found {
+                    Some(found) => write!(formatter, "is `{found}`"),
+                    None => formatter.write_str("has no type"),
+                }
             }
             Unwanted::OtherSource { wanted, found } => {
-                write!(formatter, "it wants the source {wanted}, and the event came from `{found}`")
+                let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
+                write!(formatter, "it wants the source {}, and the event came from `{found}`", quoted(&wanted))
             }
-            Unwanted::Filter { filter, seen } => {
-                write!(formatter, "the filter `{filter}` does not hold")?;
-                for (index, (query, value)) in seen.iter().enumerate() {
-                    write!(formatter, "{} `{query}` is {value}", if index == 0 { ":" } else { "," })?;
+            Unwanted::Filter { filter, event } => {
+                write!(formatter, "the filter `{}` does not hold", filter.text())?;
+                for (index, seen) in filter.seen(event).into_iter().enumerate() {
+                    let separator = if index == 0 { ":" } else { "," };
+                    write!(formatter, "{separator} `{}` {}", seen.query.text(), describe(seen.query, &seen.nodes))?;
                 }
                 Ok(())
             }
-            Unwanted::NoCase { by, found } => write!(formatter, "no case and no default for `{by}`, which is {found}"),
-            Unwanted::NothingSelected { each } => write!(formatter, "`each` selects nothing: `{each}`"),
+            Unwanted::NoCase { by, event } => {
+                let found = describe(by, &by.select(event));
+                write!(formatter, "no case and no default for `{}`, which {found}", by.text())
+            }
+            Unwanted::NothingSelected { each } => write!(formatter, "`each` selects nothing: `{}`", each.text()),
         }
     }
 }

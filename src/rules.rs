@@ -13,7 +13,7 @@ use crate::novu::Account;
 use crate::outside::Resolver;
 use crate::problem::{Problem, Problems, Severity};
 use crate::render::{Delivery, Message, Scope};
-use crate::route::{self, Matcher, Unwanted};
+use crate::route::{self, Choice, Matcher, Unwanted};
 use crate::settings::Settings;
 use crate::verify::{Event, Secret};
 use sources::Sources;
@@ -52,6 +52,15 @@ pub struct Decision {
     /// The routes that want the event.
     pub routes: Vec<Arc<str>>,
     pub revision: String,
+}
+
+/// What one route makes of an event, for looking only.
+#[derive(Debug)]
+pub struct Verdict<'a> {
+    pub route: &'a Route,
+    /// What the route starts, if it wants the event.
+    pub workflow: Option<&'a Choice>,
+    pub deliveries: Result<Vec<Delivery>, Unwanted<'a>>,
 }
 
 impl Rules {
@@ -109,19 +118,27 @@ impl Rules {
     }
 
     /// For every route of the file: what it sends, or why it does not want the event.
-    pub fn explain(&self, event: &Event) -> Vec<(&Route, Result<Vec<Delivery>, Unwanted>)> {
+    pub fn explain<'a>(&'a self, event: &'a Event) -> impl Iterator<Item = Verdict<'a>> {
         let mut scope = None;
-        self.routes.iter().map(|route| (route, route.apply(event, &self.vars, &mut scope))).collect()
+        self.routes.iter().map(move |route| {
+            let wanted = route.matcher.wants(event);
+            let workflow = wanted.as_ref().ok().copied();
+            let deliveries = wanted.and_then(|workflow| {
+                let scope = scope.get_or_insert_with(|| Scope::explaining(event, &self.vars));
+                route.message.render(&route.name, workflow, scope)
+            });
+            Verdict { route, workflow, deliveries }
+        })
     }
 }
 
 impl Route {
     fn apply<'a>(
-        &self,
+        &'a self,
         event: &'a Event,
         vars: &Value,
         scope: &mut Option<Scope<'a>>,
-    ) -> Result<Vec<Delivery>, Unwanted> {
+    ) -> Result<Vec<Delivery>, Unwanted<'a>> {
         let workflow = self.matcher.wants(event)?;
         let scope = scope.get_or_insert_with(|| Scope::new(event, vars));
         self.message.render(&self.name, workflow, scope)

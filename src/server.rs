@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::admin::Admin;
@@ -150,6 +150,7 @@ impl Gateway {
                 reload,
                 draining: Arc::new(AtomicBool::new(false)),
                 token: options.admin_token.map(Into::into),
+                explaining: Arc::new(Semaphore::new(1)),
             },
             deliverer: Deliverer { store, novu, metrics: metrics.clone(), lanes },
             settings,

@@ -134,7 +134,10 @@ pub fn compile_account(
     let (url_node, key_node) = (find("api_url"), find("secret_key"));
     let url = match url_node {
         Some(node) => resolver.resolve(node, problems),
-        None => resolver.resolve_default(at, "novu.api_url", &default_url(), problems),
+        None => {
+            let default = resolver.variable("NOVU_API_URL").unwrap_or(DEFAULT_URL.to_owned());
+            resolver.resolve_default(at, "novu.api_url", &default, problems)
+        }
     };
     let key = match key_node {
         Some(node) => resolver.resolve(node, problems),
@@ -150,8 +153,4 @@ pub fn compile_account(
         problems.push(Problem::error("bad_value", key_node.unwrap_or(at), message).expected(expected));
     }
     Account::new(&url?, &key?.text).ok()
-}
-
-fn default_url() -> String {
-    std::env::var("NOVU_API_URL").ok().filter(|url| !url.trim().is_empty()).unwrap_or(DEFAULT_URL.to_owned())
 }

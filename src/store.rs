@@ -1,6 +1,7 @@
 //! The durable queue: accept, claim, finish. One writer thread takes everything that waits into
 //! one transaction, so that many webhooks share one write to disk.
 
+mod read;
 mod sqlite;
 
 use std::marker::PhantomData;
@@ -14,6 +15,7 @@ use crate::render::Priority;
 use crate::rules::Decision;
 use crate::units::Millis;
 use crate::verify::Event;
+pub use read::{ReadError, Stored};
 use sqlite::Database;
 
 /// The most that one transaction takes.
@@ -31,6 +33,7 @@ pub struct Store {
 }
 
 struct Shared {
+    path: PathBuf,
     queue: Mutex<Queue>,
     /// Something may be due.
     wake: Notify,
@@ -180,7 +183,7 @@ impl Store {
         let lock = take_lock(&path)?;
         let mut database = Database::open(&path).map_err(|error| failed(&error))?;
         let (change, oldest) = database.recover(now, unknown).map_err(|error| failed(&error))?;
-        let shared = Arc::new(Shared { queue: Mutex::default(), wake: Notify::new() });
+        let shared = Arc::new(Shared { path: path.clone(), queue: Mutex::default(), wake: Notify::new() });
         shared.apply(change, oldest);
         let (commands, receiver) = mpsc::channel();
         let writer = shared.clone();
@@ -230,6 +233,14 @@ impl Store {
     /// What the queue holds now.
     pub fn queue(&self) -> Queue {
         *self.shared.queue()
+    }
+
+    /// The events with this id, at most one of each source. It reads the file: not for a thread that must not wait.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn events(&self, id: &str, source: Option<&str>) -> Result<Vec<Stored>, ReadError> {
+        read::events(&self.shared.path, id, source)
     }
 
     /// Resolves when something may have become due.

@@ -177,11 +177,7 @@ impl Test {
     }
 
     fn unknown_sample(&self, node: &Node, name: &str) -> Problem {
-        let near = clerk::nearest(name, clerk::samples().map(|sample| sample.name));
-        self.fails(node, format!("there is no sample `{}`", shortened(name))).hint(match near {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => "`deskbell samples` lists them".to_owned(),
-        })
+        self.fails(node, format!("there is no sample `{}`", shortened(name))).hint(clerk::hint_for_sample(name))
     }
 
     fn fails(&self, at: &Node, message: String) -> Problem {
@@ -192,11 +188,11 @@ impl Test {
         let Some(name) = route_of(expected) else {
             return self.fails(expected, "nothing more is sent".to_owned());
         };
-        let verdict = rules.explain(event).into_iter().find(|(route, _)| *route.name == *name);
+        let verdict = rules.explain(event).find(|verdict| *verdict.route.name == *name);
         let problem = self.fails(expected, format!("`{name}` is not sent"));
-        match verdict {
-            Some((_, Err(unwanted))) => problem.hint(unwanted.to_string()),
-            Some((_, Ok(_))) => problem.hint("it is sent fewer times than the test expects"),
+        match verdict.map(|verdict| verdict.deliveries) {
+            Some(Err(unwanted)) => problem.hint(unwanted.to_string()),
+            Some(Ok(_)) => problem.hint("it is sent fewer times than the test expects"),
             None => {
                 let near = clerk::nearest(name, rules.routes().iter().map(|route| &*route.name));
                 problem.hint(match near {

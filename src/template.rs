@@ -1,6 +1,7 @@
 //! Handlebars as `routes.yaml` uses it: one template per leaf, compiled when the file is read.
 
 mod functions;
+mod left_out;
 
 use std::sync::{Arc, LazyLock};
 
@@ -14,6 +15,7 @@ use serde_json::{Map, Value};
 use crate::config::{Kind, Node};
 use crate::jsonpath::Query;
 use crate::problem::{Problem, Problems};
+pub use left_out::LeftOut;
 
 /// The longest template text, in bytes, and the deepest nesting inside it. Far above what a
 /// notification needs, and low enough that neither compiling nor rendering gets out of hand.

@@ -125,6 +125,14 @@ pub fn is_event_type(name: &str) -> bool {
     EVENT_TYPES.contains(name)
 }
 
+/// What to tell somebody who asks for a sample that there is not.
+pub fn hint_for_sample(name: &str) -> String {
+    match nearest(name, samples().map(|sample| sample.name)) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "`deskbell samples` lists them".to_owned(),
+    }
+}
+
 /// What was probably meant by a misspelt name, if anything is really near: at most one letter in four differs, and
 /// never more than three. Case, `_` and `-` hardly count, because `past_due` for `pastDue` is the common mistake.
 pub fn nearest<'a>(name: &str, among: impl Iterator<Item = &'a str>) -> Option<&'a str> {

@@ -46,6 +46,17 @@ pub fn subscriber(event: &Value) -> Option<Map<String, Value>> {
     }
 }
 
+/// What a subscriber would have if the user that the event is about had it, by Novu's names.
+pub fn absent_facts(event: &Value) -> Vec<&'static str> {
+    let (event_type, data) = (text(event, "type").unwrap_or_default(), &event["data"]);
+    let user = match family(event_type) {
+        "user" if event_type != "user.deleted" => data,
+        "session" if text(&data["user"], "id") == text(data, "user_id") => &data["user"],
+        _ => return Vec::new(),
+    };
+    profile(user).into_iter().filter(|(_, fact)| fact.is_none()).map(|(key, _)| key).collect()
+}
+
 /// The primary e-mail address of a user, which need not be the first; a member or payer comes with one at most.
 ///
 /// A member's `identifier` may also be a username or phone number, and only an address counts.

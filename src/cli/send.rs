@@ -9,8 +9,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::serve::runtime;
-use super::{Changes, Failure, NOT_FINE, print, sample};
-use crate::novu;
+use super::{Changes, Failure, NOT_FINE, gateway, print, sample};
 use crate::units::now;
 use crate::verify::{LOCAL_SECRET, Secret};
 
@@ -45,7 +44,7 @@ impl Send {
         let secret = Secret::parse(secret).map_err(Failure::usage)?;
         let mut event = sample(&self.name)?;
         runtime()?.block_on(async {
-            let client = novu::plain_client().map_err(|error| Failure::not_fine(error.to_string()))?;
+            let client = gateway::client(&self.to)?;
             let mut pace =
                 tokio::time::interval(self.rate.map_or(Duration::from_nanos(1), |rate| Duration::from_secs(1) / rate));
             let (mut refused, mut other_secret, mut unrouted) = (false, false, false);

@@ -404,7 +404,7 @@ fn seen_lists_the_queries_of_the_first_part_that_does_not_hold() {
     let seen = |filter: &str| -> Vec<(String, Value)> {
         let filter = Filter::compile(filter).expect(filter);
         let seen = filter.seen(&event).into_iter();
-        seen.map(|seen| (seen.query, seen.nodes.into_iter().cloned().collect())).collect()
+        seen.map(|seen| (seen.query.text().to_owned(), seen.nodes.into_iter().cloned().collect())).collect()
     };
     let pair = |query: &str, nodes: Value| (query.to_owned(), nodes);
     let slug = pair("$.data.slug", json!(["verification_code"]));

@@ -7,7 +7,7 @@ use crate::clerk::{self, Person};
 use crate::config::{Fields, Kind, Node, quoted};
 use crate::problem::{Problem, Problems};
 use crate::route::Pattern;
-use crate::template::{self, Template, Tree};
+use crate::template::{self, LeftOut, Template, Tree};
 
 /// Whom a route sends to.
 #[derive(Debug)]
@@ -86,6 +86,50 @@ impl Recipient {
             }
         }
     }
+
+    /// What the `to` of the request is without for this event, and why.
+    pub fn left_out(&self, scope: &Scope<'_>) -> Vec<LeftOut> {
+        let mut found = Vec::new();
+        let event = &scope.event.json;
+        match self {
+            Recipient::FilledIn if clerk::subscriber(event).is_none() => {
+                found.push(LeftOut::new("subscriber.subscriberId", "the event names nobody"));
+            }
+            Recipient::FilledIn => {
+                let facts = clerk::absent_facts(event).into_iter();
+                found.extend(facts.map(|fact| LeftOut::new(format!("subscriber.{fact}"), why_absent(fact))));
+            }
+            Recipient::Subscriber(tree) => {
+                tree.left_out("subscriber", &scope.context, &mut found);
+                let rendered = tree.render(&scope.context).ok().flatten();
+                let members = rendered.iter().filter_map(Value::as_object).flatten();
+                let refused = members.filter(|(key, value)| taken(key, (*value).clone()).is_none());
+                found.extend(refused.map(|(key, _)| LeftOut::new(format!("subscriber.{key}"), NO_TEXT)));
+            }
+            Recipient::FixedTopic(_) => {}
+            Recipient::Topic(template) => {
+                let rendered = || template.render(&scope.context).ok().flatten();
+                let refused = || rendered().filter(|key| as_text(key).is_none()).map(|_| NO_TEXT.to_owned());
+                let reason = template.nothing(&scope.context).or_else(refused);
+                found.extend(reason.map(|reason| LeftOut::new("topic", reason)));
+            }
+        }
+        found
+    }
+}
+
+const NO_TEXT: &str = "it is blank, or neither a text nor a number";
+
+/// Why the subscriber that an event names is without a fact.
+fn why_absent(fact: &str) -> &'static str {
+    match fact {
+        "email" => "the event names no primary e-mail address",
+        "phone" => "the event names no primary phone number",
+        "firstName" => "the event has no first name",
+        "lastName" => "the event has no last name",
+        "avatar" => "the event has no picture",
+        _ => "the event has no locale",
+    }
 }
 
 fn topic(key: &str) -> Value {
@@ -101,15 +145,18 @@ fn as_text(value: &Value) -> Option<String> {
 }
 
 /// Novu takes texts for everything but `data` and `channels`.
+fn taken(key: &str, value: Value) -> Option<Value> {
+    match key {
+        "data" | "channels" => Some(value),
+        _ => as_text(&value).map(Value::String),
+    }
+}
+
 fn with_text_ids(subscriber: Value) -> Result<Value, Unsendable> {
     let Value::Object(members) = subscriber else { return Err(Unsendable::NoSubscriberId) };
-    let subscriber: Map<String, Value> = members
-        .into_iter()
-        .filter_map(|(key, value)| match key.as_str() {
-            "data" | "channels" => Some((key, value)),
-            _ => as_text(&value).map(|text| (key, Value::String(text))),
-        })
-        .collect();
+    let members = members.into_iter();
+    let subscriber: Map<String, Value> =
+        members.filter_map(|(key, value)| taken(&key, value).map(|value| (key, value))).collect();
     match subscriber.contains_key("subscriberId") {
         true => Ok(Value::Object(subscriber)),
         false => Err(Unsendable::NoSubscriberId),

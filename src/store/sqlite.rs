@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Result, Transaction, TransactionBehavior, params};
 use tokio::sync::oneshot;
@@ -53,6 +54,9 @@ const MIGRATIONS: [&str; 1] = ["
     CREATE INDEX deliveries_dead ON deliveries (id) WHERE state = 3;
 "];
 
+/// How long a file is waited for that somebody else writes to, whoever that may be.
+const BUSY_TIME: Duration = Duration::from_secs(5);
+
 pub struct Database {
     connection: Connection,
 }
@@ -61,6 +65,7 @@ impl Database {
     pub fn open(path: &Path) -> std::result::Result<Self, Box<dyn std::error::Error>> {
         make_private(path)?;
         let mut connection = Connection::open(path)?;
+        connection.busy_timeout(BUSY_TIME)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         // What a route calls sensitive is overwritten when it is erased, on pages of its own too.
@@ -89,7 +94,13 @@ impl Database {
     /// Empties the log of changes, in which what was erased still stands. False if somebody reads
     /// the file just now.
     pub fn empty_log(&self) -> Result<bool> {
-        self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| Ok(row.get::<_, i64>(0)? == 0))
+        // Webhooks do not wait for who reads.
+        self.connection.busy_timeout(Duration::ZERO)?;
+        let busy = self
+            .connection
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0).map(|busy| busy != 0));
+        self.connection.busy_timeout(BUSY_TIME)?;
+        busy.map(|busy| !busy)
     }
 
     /// Runs all commands in one transaction. Nobody is told before it is on disk.

@@ -89,6 +89,41 @@ fn half_an_id_is_none() {
 }
 
 #[test]
+fn what_says_nothing_says_why() {
+    let event = json!({"data": {"id": "user_1", "none": null, "empty": "", "list": []}});
+    let context = Context::from(event);
+    let check = |template: Result<Template, TemplateError>, text: &str, expected: Option<&str>| {
+        let template = template.expect(text);
+        assert_eq!(template.nothing(&context).as_deref(), expected, "{text}");
+        assert_eq!(template.render(&context).map(|value| value.is_none()), Ok(expected.is_some()), "{text}");
+    };
+    for (text, expected) in [
+        ("{{data.id}}", None),
+        ("{{data.list}}", None),
+        ("{{data.nothing.at.all}}", Some("`data.nothing.at.all` is missing")),
+        ("{{{ data.none }}}", Some("`data.none` is null")),
+        ("{{data.empty}}", Some("`data.empty` is an empty text")),
+        ("{{data.list.[0].id}}", Some("`data.list.[0].id` is missing")),
+        ("{{item}}", Some("`item` is missing")),
+        ("{{primary_email}}", Some("`{{primary_email}}` gives nothing")),
+        ("{{upper (default data.none \"\" 1)}}", None),
+        ("{{upper (default data.none \"\")}}", Some("`{{upper (default data.none \"\")}}` gives nothing")),
+        ("{{jsonpath \"$.data.x\"}}", Some("`{{jsonpath \"$.data.x\"}}` gives nothing")),
+        ("Hello {{data.none}}", None),
+    ] {
+        check(Template::compile(text), text, expected);
+    }
+    for (text, expected) in [
+        ("org-{{data.id}}", None),
+        ("{{data.id}}-{{data.none}}-{{data.nothing}}", Some("`data.none` is null")),
+        ("org-{{trim data.empty}}", Some("`{{trim data.empty}}` gives nothing")),
+        ("{{data.nothing}}", Some("`data.nothing` is missing")),
+    ] {
+        check(Template::compile(text).map(Template::whole), text, expected);
+    }
+}
+
+#[test]
 fn what_cannot_work_does_not_compile() {
     for (text, message) in [
         ("{{shout data.id}}", "there is no helper `shout`"),

@@ -31,7 +31,15 @@ fn with_a_token_only_metrics_and_health_are_open() {
     for path in ["/metrics", "/healthz", "/readyz"] {
         assert_eq!(ask(gateway.admin, &format!("GET {path}"), "").status, 200, "{path}");
     }
-    let closed = ["GET /api/rules", "POST /-/reload", "GET /", "GET /api/events", "GET /nowhere", "PUT /api/rules"];
+    let closed = [
+        "GET /api/rules",
+        "POST /api/explain",
+        "POST /-/reload",
+        "GET /",
+        "GET /api/events",
+        "GET /nowhere",
+        "PUT /api/rules",
+    ];
     for line in closed {
         for header in [
             "",
@@ -87,7 +95,7 @@ fn a_page_of_somebody_else_cannot_reach_it_through_a_browser() {
         "10.0.0.1".to_owned(),
         String::new(),
     ] {
-        for line in ["GET /metrics", "GET /readyz", "GET /api/rules", "POST /-/reload"] {
+        for line in ["GET /metrics", "GET /readyz", "GET /api/rules", "POST /-/reload", "POST /api/explain"] {
             let answer = ask(gateway.admin, line, &format!("Host: {host}\r\n"));
             // What is no host at all never reaches the address.
             assert!(matches!(answer.status, 400 | 403), "{host} {line}: {}", answer.status);
@@ -101,7 +109,7 @@ fn a_page_of_somebody_else_cannot_reach_it_through_a_browser() {
         String::new(),
     ] {
         let headers = format!("Host: localhost:{port}\r\nOrigin: {origin}\r\n");
-        for line in ["GET /api/rules", "POST /-/reload"] {
+        for line in ["GET /api/rules", "POST /-/reload", "POST /api/explain"] {
             assert_eq!(ask(gateway.admin, line, &headers).code(), "foreign_origin", "{origin} {line}");
         }
     }
@@ -123,6 +131,7 @@ fn wrong_methods_and_addresses_are_told_apart() {
         ("DELETE /readyz", 405, "method_not_allowed", Some("GET")),
         ("GET /-/reload", 405, "method_not_allowed", Some("POST")),
         ("POST /api/rules", 405, "method_not_allowed", Some("GET")),
+        ("GET /api/explain", 405, "method_not_allowed", Some("POST")),
         ("GET /nowhere", 404, "not_found", None),
         ("GET /metrics/more", 404, "not_found", None),
         ("POST /webhooks/clerk", 404, "not_found", None),
@@ -150,7 +159,9 @@ fn the_metrics_address_serves_metrics_and_health_and_nothing_else() {
         assert_eq!(ask(metrics, &format!("GET {path}"), "Host: prometheus.internal\r\n").status, 200, "{path}");
     }
     let token = format!("Authorization: Bearer {TOKEN}\r\n");
-    for line in ["GET /", "GET /api/rules", "POST /-/reload", "POST /webhooks/clerk", "GET /nowhere"] {
+    for line in
+        ["GET /", "GET /api/rules", "POST /api/explain", "POST /-/reload", "POST /webhooks/clerk", "GET /nowhere"]
+    {
         assert_eq!(ask(metrics, line, &token).status, 404, "{line}");
     }
     assert_eq!(ask(metrics, "POST /metrics", &token).status, 405);

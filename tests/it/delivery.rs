@@ -4,7 +4,7 @@ mod key;
 mod retries;
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deskbell::units::now;
 use serde_json::json;
@@ -71,7 +71,7 @@ fn what_grows_too_old_while_novu_fails_is_not_sent_any_more() {
     let novu = Novu::that(|_, _| Behaviour::Answer(500, "", r#"{"statusCode":500}"#));
     let place = Place::new(novu.address, "  - { event: user.created, workflow: code, max_age: 1s }\n");
     let gateway = place.start();
-    let sent_at = std::time::Instant::now();
+    let sent_at = Instant::now();
     gateway.send("msg_1", &sample_with("user.created", &[("timestamp", json!(now()))]));
     gateway.wait_for("deskbell_deliveries_total{outcome=\"expired\",route=\"code\"}", 1.0);
     let requests = novu.requests();
@@ -204,6 +204,26 @@ fn a_sensitive_body_goes_when_the_last_delivery_of_the_event_has_succeeded() {
     gateway.drain();
     assert_eq!(gateway.stop(), Some(0));
     assert!(!is_stored(&place));
+}
+
+#[test]
+fn who_reads_the_store_keeps_nobody_waiting() {
+    let sensitive = CODE_ROUTE.replace("workflow: code", "workflow: code, sensitive: true");
+    let novu = Novu::start();
+    let place = Place::new(novu.address, &sensitive);
+    let gateway = place.start();
+    gateway.send("msg_1", &sample("email.created"));
+    let reader = rusqlite::Connection::open(place.path("deskbell.db")).expect("the store");
+    reader.execute_batch("BEGIN; SELECT count(*) FROM events").expect("a look at it");
+    let before = Instant::now();
+    // What was erased is to leave the log of changes, which the reader still needs.
+    for number in 2..6 {
+        assert_eq!(gateway.send(&format!("msg_{number}"), &sample("email.created")).status, 200);
+        gateway.drain();
+    }
+    assert!(before.elapsed() < Duration::from_secs(4), "{:?}", before.elapsed());
+    drop(reader);
+    eventually("it is gone once nobody reads", || (!is_stored(&place)).then_some(()));
 }
 
 #[test]

@@ -36,6 +36,7 @@ pub struct Dev {
     child: Child,
     pub webhooks: String,
     stdout: Arc<Mutex<String>>,
+    log: Arc<Mutex<String>>,
 }
 
 impl Dev {
@@ -59,7 +60,14 @@ impl Dev {
             assert!(log.contains("Nothing is sent"), "{log}");
             line.split_whitespace().last().map(str::to_owned)
         });
-        Self { child, webhooks, stdout }
+        Self { child, webhooks, stdout, log }
+    }
+
+    /// Where the log says that the admin address is.
+    fn admin(&self) -> String {
+        let log = self.log.lock().expect("the log");
+        let address = log.split("admin=").nth(1).and_then(|rest| rest.split_whitespace().next());
+        format!("http://{}", address.expect("an admin address"))
     }
 
     fn shown(&self) -> String {
@@ -242,4 +250,14 @@ fn a_failing_test_of_the_file_keeps_no_gateway_down() {
     let gateway = place.start();
     eventually("the failure is logged", || gateway.log().contains("`nobody` is not sent").then_some(()));
     assert_eq!(gateway.send("msg_1", &crate::harness::sample("user.created")).outcome(), "accepted");
+}
+
+#[test]
+fn what_dev_holds_is_explained_by_its_id() {
+    let place = place(ROUTES);
+    let dev = Dev::start(command(&place, DEV));
+    run(&place, &format!("send user.created --id msg_1 --to {}", dev.webhooks)).fine();
+    let explained = run(&place, &format!("explain --id msg_1 --json --gateway {}", dev.admin())).fine().json();
+    assert_eq!(explained["event"]["id"], "msg_1");
+    assert_eq!(explained["routes"][0]["requests"][0]["body"]["payload"]["name"], "Ada");
 }

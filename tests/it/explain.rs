@@ -74,10 +74,10 @@ fn the_json_has_the_shape_that_scripts_rely_on() {
     assert_eq!(
         explained,
         json!({
-            "event": {"id": "msg_sample", "type": "user.created"},
+            "event": {"id": "msg_sample", "source": "clerk", "type": "user.created"},
             "revision": revision,
             "routes": [
-                {"route": "team", "taken": true, "reason": null, "requests": [{
+                {"route": "team", "taken": true, "reason": null, "workflow": "new-signup", "requests": [{
                     "method": "POST",
                     "url": "https://api.novu.co/v1/events/trigger",
                     "body": {
@@ -86,9 +86,22 @@ fn the_json_has_the_shape_that_scripts_rely_on() {
                         "payload": {"id": user},
                         "transactionId": null,
                     },
+                    "left_out": [{"path": "payload.none", "reason": "`data.nothing` is missing"}],
                 }]},
-                {"route": "off", "taken": false, "reason": "the route is switched off (`enabled: false`)", "requests": []},
-                {"route": "dead", "taken": true, "reason": "it would end dead: the subscriber has no `subscriberId`", "requests": []},
+                {
+                    "route": "off",
+                    "taken": false,
+                    "reason": "the route is switched off (`enabled: false`)",
+                    "workflow": null,
+                    "requests": [],
+                },
+                {
+                    "route": "dead",
+                    "taken": true,
+                    "reason": "it would end dead: the subscriber has no `subscriberId`: `data.nothing` is missing",
+                    "workflow": "w",
+                    "requests": [],
+                },
             ],
         })
     );
@@ -96,12 +109,16 @@ fn the_json_has_the_shape_that_scripts_rely_on() {
 
 #[test]
 fn the_text_shows_the_exact_request() {
-    let folder = Folder::with("  - { event: user.created, workflow: welcome, topic: team, payload: { a: 1 } }\n");
+    let folder = Folder::with(
+        "  - { event: user.created, workflow: welcome, topic: team, payload: { a: 1, b: \"{{data.nothing}}\" } }\n",
+    );
     let text = folder.explain(&["--sample", "user.created", "--source", "staging"]).fine().stdout;
     let (head, request) = text.split_once("\ntaken: welcome\n").expect("the route");
     assert!(head.starts_with("user.created from staging, decided by revision "), "{head}");
-    let body = request.strip_prefix("  POST https://eu.api.novu.co/v1/events/trigger\n").expect("the request");
-    let body: Value = serde_json::from_str(body).expect("JSON");
+    let head = "  workflow: welcome\n  POST https://eu.api.novu.co/v1/events/trigger\n";
+    let (body, left_out) = request.strip_prefix(head).and_then(|rest| rest.split_once("\n  }\n")).expect("the request");
+    assert_eq!(left_out, "  left out: payload.b (`data.nothing` is missing)\n");
+    let body: Value = serde_json::from_str(&format!("{body}}}")).expect("JSON");
     assert_eq!((&body["name"], &body["payload"]), (&json!("welcome"), &json!({"a": 1})));
 }
 
@@ -182,7 +199,14 @@ fn every_route_that_is_not_taken_has_its_reason() {
         ("$.data.a == 1 || $.data.b == 2", "data.b=3", "`$.data.a` is missing, `$.data.b` is `3` (number)"),
         ("$.x == 1 && $.data.a == 1", "x=1", "`$.data.a` is missing"),
         ("!$.x", "x=1", "`$.x` is `1` (number)"),
-        ("!$.x[*]", "x=[1,2]", "`$.x[*]` is 2 values"),
+        ("!$.x[*]", "x=[1,2]", "`$.x[*]` selects 2 values"),
+        ("!$.x[*]", "x=[\"a\"]", "`$.x[*]` selects \"a\" (string)"),
+        (
+            "$.data.email_addresses[?@.verification.status == 'new']",
+            "x=1",
+            "`$.data.email_addresses[?@.verification.status == 'new']` selects nothing",
+        ),
+        ("$..nothing", "x=1", "`$..nothing` selects nothing"),
     ] {
         let route = format!("{wants}, filter: \"{filter}\"");
         check(&route, &["--set", change], &format!("the filter `{filter}` does not hold: {seen}"));
@@ -195,7 +219,165 @@ fn every_route_that_is_not_taken_has_its_reason() {
     let table = "event: user.created, workflow: { by: $.data.plan, cases: { pro: w } }";
     check(table, &["--set", "data.plan=free"], "no case and no default for `$.data.plan`, which is \"free\" (string)");
     check(table, &[], "no case and no default for `$.data.plan`, which is missing");
+    let table = "event: user.created, workflow: { by: '$.data.plans[*]', cases: { pro: w } }";
+    check(table, &[], "no case and no default for `$.data.plans[*]`, which selects nothing");
     check(&format!("{wants}, each: '$.data.list[*]'"), &[], "`each` selects nothing: `$.data.list[*]`");
+}
+
+/// What is left out of each request of the only route, as path and reason, where `user.created` has these changes.
+#[track_caller]
+fn left_out(route: &str, changes: &[&str]) -> Vec<Vec<(String, String)>> {
+    let folder = Folder::with(&format!("  - {{ name: r, event: [user.*, session.created], {route} }}\n"));
+    let changes: Vec<&str> = changes.iter().flat_map(|change| ["--set", change]).collect();
+    let explained = folder.explain(&[&["--sample", "user.created", "--json"], &changes[..]].concat()).fine().json();
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    let of_request = |request: &Value| {
+        let leaves = request["left_out"].as_array().expect("a list").iter();
+        leaves.map(|leaf| (text(&leaf["path"]), text(&leaf["reason"]))).collect()
+    };
+    explained["routes"][0]["requests"].as_array().expect("requests").iter().map(of_request).collect()
+}
+
+#[test]
+fn every_leaf_that_is_left_out_has_its_reason() {
+    let check = |part: &str, changes: &[&str], expected: &[(&str, &str)]| {
+        let expected: Vec<_> =
+            expected.iter().map(|(path, reason)| ((*path).to_owned(), (*reason).to_owned())).collect();
+        assert_eq!(left_out(&format!("workflow: w, topic: t, {part}"), changes), [expected], "{part}");
+    };
+    let plan = "payload: { plan: \"{{data.public_metadata.plan}}\" }";
+    check(plan, &[], &[]);
+    for (value, reason) in [
+        ("null", "`data.public_metadata.plan` is missing"),
+        ("{\"plan\":null}", "`data.public_metadata.plan` is null"),
+        ("{\"plan\":\"\"}", "`data.public_metadata.plan` is an empty text"),
+    ] {
+        check(plan, &[&format!("data.public_metadata={value}")], &[("payload.plan", reason)]);
+    }
+    for fine in ["false", "0", "{}", "[]", "\" \""] {
+        check(plan, &[&format!("data.public_metadata={{\"plan\":{fine}}}")], &[]);
+    }
+    check(
+        "payload: { mail: \"{{primary_email}}\", is: \"{{primary_email}} it\", list: [x, \"{{data.none}}\", { deep: \"{{upper data.none}}\" }] }",
+        &["data.primary_email_address_id=null"],
+        &[
+            ("payload.mail", "`{{primary_email}}` gives nothing"),
+            ("payload.list[1]", "`data.none` is missing"),
+            ("payload.list[2].deep", "`{{upper data.none}}` gives nothing"),
+        ],
+    );
+    check("actor: \"{{data.actor}}\"", &[], &[("actor", "`data.actor` is missing")]);
+    check(
+        "overrides: { email: { to: [\"{{data.none}}\"] } }",
+        &[],
+        &[("overrides.email.to[0]", "`data.none` is missing")],
+    );
+}
+
+#[test]
+fn what_a_subscriber_is_without_has_its_reason() {
+    let subscriber = |route: &str, changes: &[&str]| {
+        let [found] = left_out(&format!("workflow: w{route}"), changes).try_into().expect("one request");
+        found.into_iter().map(|(path, reason)| format!("{path}: {reason}")).collect::<Vec<_>>()
+    };
+    assert_eq!(subscriber("", &[]), [""; 0]);
+    let nobody_knows = [
+        "data.first_name=null",
+        "data.last_name=",
+        "data.primary_email_address_id=null",
+        "data.primary_phone_number_id=\"idn_gone\"",
+        "data.image_url=null",
+        "data.locale=null",
+    ];
+    assert_eq!(
+        subscriber("", &nobody_knows),
+        [
+            "subscriber.firstName: the event has no first name",
+            "subscriber.lastName: the event has no last name",
+            "subscriber.email: the event names no primary e-mail address",
+            "subscriber.phone: the event names no primary phone number",
+            "subscriber.avatar: the event has no picture",
+            "subscriber.locale: the event has no locale",
+        ]
+    );
+    assert_eq!(
+        subscriber("", &["type=user.deleted", "data.first_name=null"]),
+        [""; 0],
+        "nobody would look for it there"
+    );
+    let session = ["type=session.created", "data={\"user_id\":\"u\",\"user\":{\"id\":\"u\",\"first_name\":\"A\"}}"];
+    assert_eq!(subscriber("", &session).len(), 5);
+    assert_eq!(subscriber("", &["type=session.created", "data={\"user_id\":\"u\",\"user\":null}"]), [""; 0]);
+    assert_eq!(
+        subscriber(
+            ", subscriber: { subscriberId: \"{{data.id}}\", email: \"{{data.none}}\", phone: \"{{data.banned}}\", locale: \"{{data.locale}}\", data: { a: \"{{data.none}}\", b: \"{{data.banned}}\" } }",
+            &["data.locale= "]
+        ),
+        [
+            "subscriber.email: `data.none` is missing",
+            "subscriber.data.a: `data.none` is missing",
+            "subscriber.locale: it is blank, or neither a text nor a number",
+            "subscriber.phone: it is blank, or neither a text nor a number",
+        ]
+    );
+}
+
+#[test]
+fn each_request_of_a_route_has_its_own_reasons() {
+    let route = "workflow: \"w-{{item.kind}}\", topic: t, each: '$.data.list[*]', payload: { a: \"{{item.a}}\" }";
+    let list = "data.list=[{\"kind\":\"x\"},{\"kind\":\"y\",\"a\":1},{\"a\":null}]";
+    let missing = ("payload.a".to_owned(), "`item.a` is missing".to_owned());
+    assert_eq!(left_out(route, &[list]), [vec![missing], vec![]], "and the third has no workflow");
+
+    let folder = Folder::with(&format!("  - {{ name: r, event: user.created, {route} }}\n"));
+    let explained = folder.explain(&["--sample", "user.created", "--json", "--set", list]).fine().json();
+    assert_eq!(explained["routes"][0]["workflow"], "w-x");
+    let reason = "it would end dead: the workflow has no id: `item.kind` is missing";
+    assert_eq!(explained["routes"][0]["reason"], reason);
+}
+
+#[test]
+fn what_would_end_dead_says_which_expression_is_missing() {
+    let check = |route: &str, change: &str, workflow: Option<&str>, expected: &str| {
+        let folder = Folder::with(&format!("  - {{ name: r, event: [user.created, session.*], {route} }}\n"));
+        let explained = folder.explain(&["--sample", "user.created", "--json", "--set", change]).fine().json();
+        let explained = &explained["routes"][0];
+        assert_eq!(explained["reason"], format!("it would end dead: {expected}"), "{route}");
+        assert_eq!((&explained["workflow"], &explained["requests"]), (&json!(workflow), &json!([])), "{route}");
+    };
+    let subscriber = "the subscriber has no `subscriberId`";
+    check("workflow: w", "data.id=null", Some("w"), &format!("{subscriber}: the event names nobody"));
+    for (id, because) in [
+        ("{{data.nothing}}", "`data.nothing` is missing"),
+        ("u-{{data.id}}-{{lower data.nothing}}", "`{{lower data.nothing}}` gives nothing"),
+        ("{{data.banned}}", "it is blank, or neither a text nor a number"),
+    ] {
+        let route = format!("workflow: w, subscriber: {{ subscriberId: \"{id}\" }}");
+        check(&route, "x=1", Some("w"), &format!("{subscriber}: {because}"));
+    }
+    let topic = "workflow: w, topic: \"org-{{data.org}}\"";
+    check(topic, "data.org=null", Some("w"), "the topic has no key: `data.org` is null");
+    check(
+        "workflow: w, topic: \"{{data.org}}\"",
+        "data.org={}",
+        Some("w"),
+        "the topic has no key: it is blank, or neither a text nor a number",
+    );
+    let table = "workflow: { by: $.data.plan, cases: { pro: w }, default: \"plan-{{data.plan}}\" }";
+    check(table, "data.plan=", None, "the workflow has no id: `data.plan` is an empty text");
+    let failing = "workflow: w, payload: { day: \"{{date data.first_name}}\" }";
+    check(failing, "x=1", Some("w"), "a template failed: `date` was given a text that is no date");
+}
+
+#[test]
+fn more_than_anybody_could_look_at_is_not_explained() {
+    let route = |number| {
+        format!("  - {{ event: \"*\", workflow: w{number}, topic: t, payload: {{ all: \"{{{{data}}}}\" }} }}\n")
+    };
+    let folder = Folder::with(&(0..20).map(route).collect::<String>());
+    let event = json!({"type": "user.created", "data": {"text": "x".repeat(1 << 20)}}).to_string();
+    let ran = folder.explain_input(&["-"], event.as_bytes()).failed(1);
+    ran.says(&["the requests of this event have more than 16777216 bytes, too many to show"]);
 }
 
 #[test]

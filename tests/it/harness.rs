@@ -210,6 +210,12 @@ impl Gateway {
         exchange(self.admin, request.as_bytes())
     }
 
+    /// Posts JSON to the admin address.
+    pub fn ask(&self, path: &str, body: &str) -> Answer {
+        let head = format!("POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {}\r\n\r\n", body.len());
+        exchange(self.admin, format!("{head}{body}").as_bytes())
+    }
+
     /// Waits until nothing is left to deliver.
     pub fn drain(&self) {
         eventually("the queue is empty", || {

@@ -11,6 +11,7 @@ mod delivery;
 mod dev;
 mod examples;
 mod explain;
+mod explain_running;
 mod init;
 mod novu_guide;
 mod problems;

@@ -1,0 +1,188 @@
+//! `POST /api/explain`: one event through the rules that run, or through a draft of others.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::{Bytes, Incoming};
+use hyper::{Request, StatusCode};
+use serde_json::{Value, json};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::Admin;
+use crate::clerk;
+use crate::compiled::Compiled;
+use crate::explain::{self, Explanation, Question};
+use crate::http::{self, Answer, BodyError};
+use crate::outside::Outside;
+use crate::problem::Problem;
+use crate::rules::Rules;
+use crate::store::Store;
+use crate::verify::Event;
+
+/// The room for a file of rules beside an event, in bytes: as much as is read of one.
+const ROOM_FOR_ROUTES: usize = 8 << 20;
+/// The most changes to one event. Each costs a copy of it.
+const MOST_CHANGES: usize = 1_000;
+/// How long one explanation waits for another.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Why there is no explanation.
+struct Refusal {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+    /// What is wrong with the draft, if it is that.
+    problems: Option<Vec<Problem>>,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), problems: None }
+    }
+
+    fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_request", message)
+    }
+
+    fn unavailable(message: &str) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
+    }
+
+    fn answer(self) -> Answer {
+        let mut body = json!({"error": {"code": self.code, "message": self.message}});
+        if let Some(problems) = self.problems {
+            body["problems"] = json!(problems);
+        }
+        http::json_answer(self.status, &body)
+    }
+}
+
+impl Admin {
+    /// One at a time, on a thread of its own: neither webhooks nor the end of the process wait for it.
+    pub(super) async fn explain(self, request: Request<Incoming>) -> Answer {
+        let turn = tokio::time::timeout(PATIENCE, self.explaining.acquire_owned());
+        let Ok(Ok(turn)) = turn.await else {
+            return Refusal::unavailable("another explanation is being made").answer();
+        };
+        let rules = self.rules.borrow().clone();
+        let limit = rules.settings.body_limit + ROOM_FOR_ROUTES;
+        let body = match http::read_body(request, limit).await {
+            Ok(body) => body,
+            Err(error) => return unread(&error, limit).answer(),
+        };
+        match think(move || answer(&body, &rules, &self.store), turn).await {
+            Some(Ok(explanation)) => http::answer(StatusCode::OK, "application/json", explanation),
+            Some(Err(refusal)) => refusal.answer(),
+            None => Refusal::unavailable("the explanation was not made").answer(),
+        }
+    }
+}
+
+/// Runs something long on a thread of its own, which ends the turn.
+async fn think<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static, turn: OwnedSemaphorePermit) -> Option<T> {
+    let (reply, answer) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("explain".to_owned()).spawn(move || {
+        // Nobody may wait for it any more.
+        let _ = reply.send(work());
+        drop(turn);
+    });
+    drop(thread.ok()?);
+    answer.await.ok()
+}
+
+fn unread(error: &BodyError, limit: usize) -> Refusal {
+    match error {
+        BodyError::TooLarge => {
+            let message = format!("the body has more than {limit} bytes");
+            Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
+        }
+        BodyError::Timeout | BodyError::Lost => {
+            Refusal::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the request came too slowly")
+        }
+        BodyError::Busy => Refusal::unavailable("too many requests are being read"),
+    }
+}
+
+fn answer(body: &Bytes, running: &Arc<Rules>, store: &Store) -> Result<String, Refusal> {
+    let question = read(body)?;
+    let draft = question.routes.as_deref().map(compile).transpose()?;
+    let rules = draft.as_ref().unwrap_or(running);
+    let event = find(question, rules, store)?;
+    let explanation = Explanation::of(rules, &event)
+        .map_err(|message| Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message))?;
+    Ok(json!(explanation).to_string())
+}
+
+fn read(body: &[u8]) -> Result<Question, Refusal> {
+    // A list would pass as the fields in their order.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Refusal::bad_request("the body is no JSON object"));
+    }
+    serde_json::from_slice(body)
+        .map_err(|error| Refusal::bad_request(format!("the body is not what is expected: {error}")))
+}
+
+/// The rules of a draft. Nothing outside its own text is looked at, and its tests are not run.
+fn compile(routes: &str) -> Result<Rules, Refusal> {
+    let compiled = Compiled::of(routes.as_bytes(), Outside::Sealed);
+    compiled.rules.ok_or_else(|| Refusal {
+        problems: Some(compiled.problems),
+        ..Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_rules", "`routes` has errors")
+    })
+}
+
+/// The event that is asked about, changed as it is wished.
+fn find(question: Question, rules: &Rules, store: &Store) -> Result<Event, Refusal> {
+    let Question { event, sample, id, source, set, unset, .. } = question;
+    if set.0.len() + unset.len() > MOST_CHANGES {
+        return Err(Refusal::bad_request(format!("an event is changed in {MOST_CHANGES} places at most")));
+    }
+    let change = |json: &mut Value| explain::change(json, &set, &unset).map_err(Refusal::bad_request);
+    let mut json = match (event, sample, id) {
+        (Some(event), None, None) => event,
+        (None, Some(name), None) => clerk::sample(&name).ok_or_else(|| {
+            Refusal::bad_request(format!("there is no sample `{name}`; {}", clerk::hint_for_sample(&name)))
+        })?,
+        (None, None, Some(id)) => return stored(&id, source.as_deref(), rules, store, change),
+        _ => return Err(Refusal::bad_request("name one of `event`, `sample` and `id`")),
+    };
+    change(&mut json)?;
+    explain::event(rules, source.as_deref(), json).map_err(Refusal::bad_request)
+}
+
+/// An event that the store holds.
+fn stored(
+    id: &str,
+    source: Option<&str>,
+    rules: &Rules,
+    store: &Store,
+    change: impl FnOnce(&mut Value) -> Result<(), Refusal>,
+) -> Result<Event, Refusal> {
+    let mut found = store.events(id, source).map_err(|error| {
+        tracing::error!(%error, "the store cannot be read");
+        Refusal::unavailable("the store cannot be read")
+    })?;
+    let event = match (found.pop(), found.pop()) {
+        (Some(event), None) => event,
+        (Some(one), Some(other)) => {
+            let message = format!("`{id}` came from `{}` and from `{}`; name the `source`", other.source, one.source);
+            return Err(Refusal::bad_request(message));
+        }
+        (None, _) => {
+            let message = format!("the gateway holds no event `{id}`");
+            return Err(Refusal::new(StatusCode::NOT_FOUND, "unknown_event", message));
+        }
+    };
+    if rules.source(&event.source).is_none() {
+        let message = format!("`{id}` came from `{}`, and the rules have no such source", event.source);
+        return Err(Refusal::bad_request(message));
+    }
+    let erased = || {
+        let message = format!("the body of `{id}` was erased, since a route that took it is `sensitive`");
+        Refusal::new(StatusCode::GONE, "erased", message)
+    };
+    let mut json = serde_json::from_slice(&event.body.ok_or_else(erased)?)
+        .map_err(|_| Refusal::unavailable("the event in the store is not readable"))?;
+    change(&mut json)?;
+    Ok(Event::unsigned(&event.source, id, json, event.received_at))
+}
