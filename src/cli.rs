@@ -4,6 +4,7 @@ mod check;
 mod dev;
 mod explain;
 mod samples;
+mod schema;
 mod send;
 mod serve;
 
@@ -41,6 +42,7 @@ enum Command {
     Explain(explain::Explain),
     Send(send::Send),
     Samples(samples::Samples),
+    Schema(schema::Schema),
 }
 
 /// Where a gateway listens and what it keeps.
@@ -164,6 +166,7 @@ pub fn main() -> ExitCode {
         Command::Explain(explain) => explain.run(),
         Command::Send(send) => send.run(),
         Command::Samples(samples) => samples.run(),
+        Command::Schema(schema) => schema.run(),
     };
     match ended {
         Ok(status) => status,

@@ -60,6 +60,7 @@ pub mod keys;
 pub mod outside;
 pub mod problem;
 pub mod rules;
+pub mod schema;
 pub mod settings;
 pub mod suite;
 pub mod watcher;

@@ -30,6 +30,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("settings", "config keys novu outside problem units"),
     ("rules", "clerk config keys novu outside problem render route settings verify"),
     ("suite", "clerk config keys problem render rules units verify"),
+    ("schema", "clerk keys units"),
     ("compiled", "config outside problem rules suite units"),
     ("watcher", "compiled novu observe outside problem rules units verify"),
     ("receive", "observe render rules store units verify"),
@@ -38,7 +39,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("webhooks", "http observe receive rules store units verify"),
     ("admin", "deliver http novu observe problem rules store units watcher"),
     ("server", "admin deliver http novu observe problem rules settings store units watcher webhooks"),
-    ("cli", "clerk compiled http novu outside problem render rules server settings store units verify watcher"),
+    ("cli", "clerk compiled http novu outside problem render rules schema server settings store units verify watcher"),
     ("main", "cli"),
     ("lib", ""),
 ];
