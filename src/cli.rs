@@ -2,7 +2,9 @@
 
 mod check;
 mod dev;
+mod excerpt;
 mod explain;
+mod init;
 mod samples;
 mod schema;
 mod send;
@@ -36,6 +38,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    Init(init::Init),
     Serve(serve::Serve),
     Dev(dev::Dev),
     Check(check::Check),
@@ -160,6 +163,7 @@ pub fn main() -> ExitCode {
         }
     };
     let ended = match arguments.command {
+        Command::Init(init) => init.run(),
         Command::Serve(serve) => serve.run(),
         Command::Dev(dev) => dev.run(),
         Command::Check(check) => check.run(),
@@ -180,6 +184,11 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// How this program was called, for commands to paste.
+fn own_name() -> String {
+    std::env::args().next().unwrap_or_else(|| "deskbell".to_owned())
+}
+
 /// Writes to stdout; a reader that has gone is no failure.
 fn print(text: &str) {
     use std::io::Write;
@@ -190,8 +199,8 @@ fn print_json(value: &Value) {
     print(&format!("{value:#}\n"));
 }
 
-/// A problem as compilers write it: where, what, expected, hint.
-fn describe(file: &str, problem: &Problem) -> String {
+/// A problem as compilers write it: where, what, expected, hint; and the line itself if the source is given.
+fn describe(file: &str, source: Option<&str>, problem: &Problem) -> String {
     let severity = match problem.severity {
         crate::problem::Severity::Error => "error",
         crate::problem::Severity::Warning => "warning",
@@ -199,6 +208,7 @@ fn describe(file: &str, problem: &Problem) -> String {
     };
     let mut text =
         format!("{file}:{}:{}: {severity}[{}]: {}\n", problem.line, problem.column, problem.code, problem.message);
+    text.push_str(&source.and_then(|source| excerpt::excerpt(source, problem)).unwrap_or_default());
     let path = Some(&problem.path).filter(|path| !path.is_empty());
     for (label, value) in [("in", path), ("expected", problem.expected.as_ref()), ("hint", problem.hint.as_ref())] {
         if let Some(value) = value {

@@ -42,6 +42,7 @@ impl Compiled {
         let tests = file.as_ref().and_then(|file| file.find("tests"));
         let tests = tests.map_or(Vec::new(), |tests| suite::compile(tests, &mut problems));
         let rules = rules.filter(|_| !problems.has_errors());
+        problems.locate(std::str::from_utf8(bytes).unwrap_or_default());
         Self { revision, rules, tests, problems: problems.into_sorted(), files: resolver.files }
     }
 

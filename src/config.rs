@@ -19,6 +19,8 @@ pub struct Node {
     pub column: u32,
     /// Such as `routes[0].filter`; empty for the whole file.
     pub path: String,
+    /// Where it was written first, if it stands here by an alias.
+    defined: (u32, u32),
     pub kind: Kind,
 }
 
@@ -36,7 +38,7 @@ pub enum Kind {
 
 impl From<&Node> for Place {
     fn from(node: &Node) -> Self {
-        Self { line: node.line, column: node.column, path: node.path.clone() }
+        Self { line: node.line, column: node.column, path: node.path.clone(), defined: node.defined }
     }
 }
 
@@ -97,6 +99,7 @@ impl Node {
         };
         let hint = match (&self.kind, expected) {
             (Kind::Bool(_) | Kind::Number(_), "a text") => Some("put it in quotes".to_owned()),
+            (Kind::Object(_), "a list") => Some("start each item with `- `".to_owned()),
             _ => None,
         };
         problems.push(Problem::error("bad_value", self, message).expected(expected).maybe_hint(hint));

@@ -227,8 +227,7 @@ fn report_syntax<T>(node: &Node, text: &str, result: Result<T, SyntaxError>, pro
         Err(error) => error,
     };
     let before = text.get(..error.offset).unwrap_or(text).chars().count();
-    let mut problem = Problem::error("bad_jsonpath", node, format!("{}, at character {}", error.message, before + 1))
-        .maybe_hint(error.hint);
+    let mut problem = Problem::error("bad_jsonpath", node, error.message).inside(text, before).maybe_hint(error.hint);
     problem.expected = error.expected;
     problems.push(problem);
     None
@@ -266,6 +265,9 @@ impl Workflow {
         });
         let cases = fields.get("cases").and_then(|cases| {
             let entries = cases.entries(problems)?;
+            if entries.is_empty() && fields.lacks("default") {
+                return cases.wrong("at least one case, or a `default` beside it", problems);
+            }
             entries.iter().map(|(key, id)| Some((key.name.clone(), Choice::compile_id(id, problems)?))).collect()
         });
         let default = fields.get("default").map(|default| Choice::compile(default, problems));

@@ -117,11 +117,12 @@ impl Test {
         let first = rules.source_names().next().map_or(DEFAULT_SOURCE, |name| name);
         let at = clerk::occurred_at(&json).unwrap_or_else(now);
         let event = Event::unsigned(self.source.as_deref().unwrap_or(first), "msg_test", json, at);
-        let mut unmet = Vec::new();
         let mut sent = rules.decide(&event).deliveries;
-        for expected in &self.expect {
-            match take_expected(expected, &mut sent) {
-                Some(delivery) => self.compare(expected, &delivery, &mut unmet),
+        let open = self.take_fulfilled(&mut sent);
+        let mut unmet = Vec::new();
+        for expected in open {
+            match sent.iter().position(|delivery| is_of_route(expected, delivery)) {
+                Some(position) => unmet.extend(self.compare(expected, &sent.remove(position))),
                 None => unmet.push(self.not_sent(expected, rules, &event)),
             }
         }
@@ -129,6 +130,20 @@ impl Test {
             self.fails(&self.node, format!("`{}` is sent, and the test does not expect it", delivery.route))
         }));
         unmet
+    }
+
+    /// Takes the deliveries that are as expected, in whatever order, and gives the expectations that are left. Who
+    /// names more chooses first.
+    fn take_fulfilled(&self, sent: &mut Vec<Delivery>) -> Vec<&Node> {
+        let mut expected: Vec<&Node> = self.expect.iter().collect();
+        expected.sort_by_cached_key(|expected| std::cmp::Reverse(expected.to_value().to_string().len()));
+        expected.retain(|expected| {
+            let fits =
+                |delivery: &Delivery| is_of_route(expected, delivery) && self.compare(expected, delivery).is_empty();
+            sent.iter().position(fits).map(|position| sent.remove(position)).is_none()
+        });
+        expected.sort_by_key(|expected| (expected.line, expected.column));
+        expected
     }
 
     fn event(&self, folder: &Path) -> Result<Value, Box<Problem>> {
@@ -185,14 +200,14 @@ impl Test {
         }
     }
 
-    fn compare(&self, expected: &Node, delivery: &Delivery, unmet: &mut Vec<Problem>) {
+    fn compare(&self, expected: &Node, delivery: &Delivery) -> Vec<Problem> {
         let body = match &delivery.request {
             Ok(body) => body,
             Err(unsendable) => {
-                unmet.push(self.fails(expected, format!("`{}` would end dead: {unsendable}", delivery.route)));
-                return;
+                return vec![self.fails(expected, format!("`{}` would end dead: {unsendable}", delivery.route))];
             }
         };
+        let mut unmet = Vec::new();
         for key in keys::EXPECT.names().filter(|key| *key != "route") {
             let Some(expected) = expected.find(key) else { continue };
             let found = match key {
@@ -201,8 +216,9 @@ impl Test {
                 "topic" => body.pointer("/to/topicKey"),
                 _ => body.get(key),
             };
-            self.compare_value(key, expected, found, unmet);
+            self.compare_value(key, expected, found, &mut unmet);
         }
+        unmet
     }
 
     /// Objects have to hold what is named; everything else has to be equal.
@@ -240,14 +256,9 @@ fn route_of(expected: &Node) -> Option<&str> {
     }
 }
 
-/// The first delivery of the route that is named, or the first of all.
-fn take_expected(expected: &Node, sent: &mut Vec<Delivery>) -> Option<Delivery> {
-    let position = match route_of(expected) {
-        Some(name) => sent.iter().position(|delivery| *delivery.route == *name)?,
-        None if sent.is_empty() => return None,
-        None => 0,
-    };
-    Some(sent.remove(position))
+/// Without the name of a route, every delivery may be meant.
+fn is_of_route(expected: &Node, delivery: &Delivery) -> bool {
+    route_of(expected).is_none_or(|name| *delivery.route == *name)
 }
 
 #[cfg(test)]

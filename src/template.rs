@@ -52,11 +52,24 @@ pub struct Template {
 pub struct TemplateError {
     pub message: String,
     pub hint: Option<String>,
+    /// Where it goes wrong: line and column inside the text, from 1.
+    pub place: Option<(usize, usize)>,
 }
 
 impl TemplateError {
     fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None }
+        Self { message: message.into(), hint: None, place: None }
+    }
+
+    fn hinting(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// Where it goes wrong, in characters from the start of the text.
+    fn offset(&self, text: &str) -> Option<usize> {
+        let (line, column) = self.place?;
+        let before: usize = text.split_inclusive('\n').take(line - 1).map(|line| line.chars().count()).sum();
+        Some(before + column - 1)
     }
 }
 
@@ -65,7 +78,7 @@ impl Template {
         check_bounds(text)?;
         let mut compiled = Compiled::compile(text).map_err(|error| syntax_error(&error))?;
         let mut queries = Vec::new();
-        check_elements(&compiled.elements, &mut queries)?;
+        check_elements(&compiled, &mut queries)?;
         let typed = keep_type(&mut compiled);
         Ok(Self { compiled: Arc::new(compiled), typed, parts: Arc::new([]), queries: queries.into() })
     }
@@ -152,19 +165,16 @@ fn check_bounds(text: &str) -> Result<(), TemplateError> {
 }
 
 fn syntax_error(error: &handlebars::TemplateError) -> TemplateError {
-    let place = error.pos().map_or(String::new(), |(_, column)| format!(" at character {column}"));
     // What a syntax error goes on to say are names inside the grammar.
     let reason = match error.reason() {
         TemplateErrorReason::InvalidSyntax(_) => String::new(),
         reason => format!(": {}", reason.to_string().lines().next().unwrap_or_default()),
     };
-    TemplateError {
-        message: format!("not a Handlebars template{place}{reason}"),
-        hint: Some(
-            "an expression is `{{data.first_name}}` or `{{upper data.first_name}}`, a block `{{#if data.banned}}…{{/if}}`"
-                .to_owned(),
-        ),
-    }
+    let hint =
+        "an expression is `{{data.first_name}}` or `{{upper data.first_name}}`, a block `{{#if data.banned}}…{{/if}}`";
+    let error_at =
+        TemplateError { place: error.pos(), ..TemplateError::new(format!("not a Handlebars template{reason}")) };
+    error_at.hinting(hint)
 }
 
 fn explain(reason: &RenderErrorReason) -> String {
@@ -176,23 +186,27 @@ fn explain(reason: &RenderErrorReason) -> String {
 
 type Queries = Vec<(String, Arc<Query>)>;
 
-fn check_elements(elements: &[TemplateElement], queries: &mut Queries) -> Result<(), TemplateError> {
-    for element in elements {
-        match element {
-            TemplateElement::RawString(_) | TemplateElement::Comment(_) => {}
-            TemplateElement::Expression(call) | TemplateElement::HtmlExpression(call) => {
-                check_call(call, false, queries)?
-            }
-            TemplateElement::HelperBlock(call) => {
-                check_call(call, true, queries)?;
-                for inner in [&call.template, &call.inverse].into_iter().flatten() {
-                    check_elements(&inner.elements, queries)?;
-                }
-            }
-            _ => return Err(TemplateError::new("partials and decorators are not available here")),
-        }
+fn check_elements(template: &Compiled, queries: &mut Queries) -> Result<(), TemplateError> {
+    let places = template.mapping.iter().map(|place| (place.0, place.1));
+    for (element, place) in template.elements.iter().zip(places) {
+        // What is inside of it knows better where.
+        check_element(element, queries)
+            .map_err(|error| TemplateError { place: error.place.or(Some(place)), ..error })?;
     }
     Ok(())
+}
+
+fn check_element(element: &TemplateElement, queries: &mut Queries) -> Result<(), TemplateError> {
+    match element {
+        TemplateElement::RawString(_) | TemplateElement::Comment(_) => Ok(()),
+        TemplateElement::Expression(call) | TemplateElement::HtmlExpression(call) => check_call(call, false, queries),
+        TemplateElement::HelperBlock(call) => {
+            check_call(call, true, queries)?;
+            let parts = [&call.template, &call.inverse].into_iter().flatten();
+            parts.into_iter().try_for_each(|part| check_elements(part, queries))
+        }
+        _ => Err(TemplateError::new("partials and decorators are not available here")),
+    }
 }
 
 fn check_call(call: &HelperTemplate, block: bool, queries: &mut Queries) -> Result<(), TemplateError> {
@@ -211,7 +225,7 @@ fn check_call(call: &HelperTemplate, block: bool, queries: &mut Queries) -> Resu
     }
     for parameter in call.params.iter().chain(call.hash.values()) {
         if let Parameter::Subexpression(inner) = parameter {
-            check_elements(std::slice::from_ref(&*inner.element), queries)?;
+            check_element(&inner.element, queries)?;
         }
     }
     Ok(())
@@ -223,13 +237,10 @@ fn call_name(call: &HelperTemplate) -> String {
 
 fn unknown_helper(name: &str, known: &[&str], what: &str) -> TemplateError {
     let near = crate::clerk::nearest(name, known.iter().copied());
-    TemplateError {
-        message: format!("there is no {what} `{name}`"),
-        hint: Some(match near {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("there are {}", crate::config::quoted(known)),
-        }),
-    }
+    TemplateError::new(format!("there is no {what} `{name}`")).hinting(match near {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("there are {}", crate::config::quoted(known)),
+    })
 }
 
 /// Makes a template of exactly one expression write its value as JSON.
@@ -318,7 +329,12 @@ pub fn compile_at(node: &Node, text: &str, problems: &mut Problems) -> Option<Te
     match Template::compile(text) {
         Ok(template) => Some(template),
         Err(error) => {
-            problems.push(Problem::error("bad_template", node, error.message).maybe_hint(error.hint));
+            let offset = error.offset(text);
+            let problem = Problem::error("bad_template", node, error.message).maybe_hint(error.hint);
+            problems.push(match offset {
+                Some(offset) => problem.inside(text, offset),
+                None => problem,
+            });
             None
         }
     }

@@ -1,5 +1,6 @@
 //! `deskbell check`: everything that must hold before rules go live.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -52,7 +53,7 @@ impl Check {
             })),
             Format::Github => compiled.problems.iter().for_each(|problem| print(&annotation(&file, problem))),
             Format::Text => {
-                print_text(&file, &compiled, report.passed, report.failed);
+                print_text(&file, &bytes, &compiled, (report.passed, report.failed));
                 if self.strict && compiled.count(Severity::Warning) > 0 {
                     print("warnings count as errors: --strict\n");
                 }
@@ -63,8 +64,10 @@ impl Check {
     }
 }
 
-fn print_text(file: &str, compiled: &Compiled, passed: usize, failed: usize) {
-    compiled.problems.iter().for_each(|problem| print(&describe(file, problem)));
+fn print_text(file: &str, bytes: &[u8], compiled: &Compiled, (passed, failed): (usize, usize)) {
+    let source = String::from_utf8_lossy(bytes);
+    let source = std::io::stdout().is_terminal().then_some(&*source);
+    compiled.problems.iter().for_each(|problem| print(&describe(file, source, problem)));
     let count = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
     let errors = count(compiled.count(Severity::Error), "error");
     let warnings = count(compiled.count(Severity::Warning), "warning");

@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::serve::{admin_token, run, runtime};
-use super::{Addresses, Failure, RoutesArgument, print, start_logging};
+use super::{Addresses, Failure, RoutesArgument, own_name, print, start_logging};
 use crate::http::{self, Answer};
 use crate::novu::Account;
 use crate::outside::Outside;
@@ -84,7 +84,7 @@ fn secrets() -> Vec<Secret> {
 }
 
 fn greet(address: SocketAddr, live: bool, file: &str) {
-    let command = std::env::args().next().unwrap_or_else(|| "deskbell".to_owned());
+    let command = own_name();
     let to = match address.port() {
         8080 => String::new(),
         _ => format!(" --to http://{address}/webhooks/clerk"),

@@ -75,7 +75,7 @@ fn compile(path: &Path) -> Result<Rules, Failure> {
     let bytes = std::fs::read(path).map_err(|error| Failure::not_fine(format!("`{file}` cannot be read: {error}")))?;
     let compiled = Compiled::of(&bytes, Outside::Optional);
     for problem in compiled.problems.iter().filter(|problem| problem.severity == Severity::Error) {
-        eprint!("{}", describe(&file, problem));
+        eprint!("{}", describe(&file, None, problem));
     }
     compiled.rules.ok_or_else(|| Failure::new(NOT_FINE, format!("`{file}` has errors")))
 }

@@ -1,5 +1,6 @@
 //! `deskbell serve`: run the gateway.
 
+use std::io::IsTerminal;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -79,10 +80,11 @@ pub async fn run(options: Options, ready: impl FnOnce(&Gateway)) -> Result<ExitC
 
 /// Starts a gateway, and reports what is worth knowing.
 async fn start(options: Options) -> Result<Gateway, Failure> {
-    let file = options.rules.path.display().to_string();
+    let path = options.rules.path.clone();
     Gateway::start(options).await.map_err(|error| {
+        let source = std::io::stderr().is_terminal().then(|| std::fs::read_to_string(&path).ok()).flatten();
         for problem in error.problems.iter().filter(|problem| problem.severity != Severity::Note) {
-            eprint!("{}", describe(&file, problem));
+            eprint!("{}", describe(&path.display().to_string(), source.as_deref(), problem));
         }
         Failure { hint: error.hint, ..Failure::new(BAD_CONFIGURATION, error.message) }
     })

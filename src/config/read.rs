@@ -14,6 +14,8 @@ use crate::problem::{Problem, Problems};
 /// The largest file that is read, in bytes. Ten thousand routes are about a quarter of it.
 const MAX_FILE_BYTES: usize = 8 * 1024 * 1024;
 
+const INDENTATION: &str = "the keys of one object start in the same column, and what belongs to a key is indented more";
+
 /// Reads the text of a file into a tree. Without a tree, the problems hold the reason.
 pub fn parse(text: &str, problems: &mut Problems) -> Option<Node> {
     if text.len() > MAX_FILE_BYTES {
@@ -43,12 +45,18 @@ fn not_yaml(text: &str, error: &serde_saphyr::Error) -> Problem {
         Some(_) => "more is in the file, or deeper inside each other, than any file of rules needs".to_owned(),
         None => format!("not readable as YAML: {reason}"),
     };
-    let rest = text.lines().nth(line as usize - 1).unwrap_or_default().chars().skip(column as usize - 1);
-    let hint = match rest.take(1).collect::<String>().as_str() {
+    let before = text.lines().nth(line as usize - 1).unwrap_or_default();
+    let start = before.char_indices().nth(column as usize - 1).map_or(before.len(), |(start, _)| start);
+    let (before, rest) = before.split_at(start);
+    let hint = match rest.chars().next() {
         _ if reason.starts_with("budget") => None,
-        "{" => Some("a value that starts with a template needs quotes, as in `\"{{data.id}}\"`"),
-        "*" | "&" | "!" | "@" | "%" | "`" => Some("put the value in quotes"),
-        "\t" => Some("indent with spaces"),
+        Some('{') => Some("a value that starts with a template needs quotes, as in `\"{{data.id}}\"`"),
+        Some('*' | '&' | '!' | '@' | '%' | '`') => Some("put the value in quotes"),
+        Some('\t') => Some("indent with spaces"),
+        Some(':') if before.contains(": ") => Some("a value that holds `: ` needs quotes around all of it"),
+        Some(':') => Some(INDENTATION),
+        _ if reason.contains("did not find expected") => Some(INDENTATION),
+        _ if reason.contains("quoted scalar") => Some("is a quote left open, here or in a line above?"),
         _ => None,
     };
     Problem::error("bad_yaml", (line as u32, column as u32), message).maybe_hint(hint.map(str::to_owned))
@@ -103,7 +111,7 @@ fn locate(raw: Spanned<Raw>, path: String, tagged: &HashSet<Place>) -> Node {
         ),
     };
     let (line, column) = place(&raw.referenced);
-    Node { line, column, path, kind }
+    Node { line, column, path, defined: place(&raw.defined), kind }
 }
 
 fn place(location: &serde_saphyr::Location) -> Place {

@@ -152,15 +152,14 @@ pub fn check_literals(name: &str, parameters: &[Parameter]) -> Result<(), Templa
 /// The query of a `jsonpath` call, which has to stand there as it is.
 pub fn compile_query(parameters: &[Parameter]) -> Result<(String, Arc<Query>), TemplateError> {
     let [Parameter::Literal(Value::String(text))] = parameters else {
-        return Err(TemplateError {
-            message: "`jsonpath` needs one query in quotes".to_owned(),
-            hint: Some("such as `{{jsonpath \"$.data.email_addresses[0].id\"}}`".to_owned()),
-        });
+        let error = TemplateError::new("`jsonpath` needs one query in quotes");
+        return Err(error.hinting("such as `{{jsonpath \"$.data.email_addresses[0].id\"}}`"));
     };
     match Query::compile(text) {
         Ok(query) => Ok((text.clone(), Arc::new(query))),
         Err(error) => {
-            Err(TemplateError { message: format!("`{text}` is not a JSONPath: {}", error.message), hint: error.hint })
+            let message = format!("`{text}` is not a JSONPath: {}", error.message);
+            Err(TemplateError { hint: error.hint, ..TemplateError::new(message) })
         }
     }
 }

@@ -32,14 +32,14 @@ fn run(place: &Place, arguments: &str) -> Ran {
 }
 
 /// A running `deskbell dev`, and what it has printed.
-struct Dev {
+pub struct Dev {
     child: Child,
-    webhooks: String,
+    pub webhooks: String,
     stdout: Arc<Mutex<String>>,
 }
 
 impl Dev {
-    fn start(mut command: Command) -> Self {
+    pub fn start(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
         let stdout = Arc::default();
         let [out, err] = [
@@ -84,7 +84,7 @@ fn collect(reader: BufReader<Box<dyn Read + Send>>, into: Arc<Mutex<String>>) {
     });
 }
 
-const DEV: &str = "dev --listen 127.0.0.1:0 --admin 127.0.0.1:0";
+pub const DEV: &str = "dev --listen 127.0.0.1:0 --admin 127.0.0.1:0";
 
 #[test]
 fn dev_takes_what_send_sends_and_shows_the_exact_request() {

@@ -179,6 +179,11 @@ fn what_is_no_yaml_is_told_with_its_place() {
     );
     check_route("    payload: { a: {«{data.id}} }", &[&["bad_yaml", "needs quotes, as in `\"{{data.id}}\"`"]]);
     check_route("    filter: «@.data", &[&["bad_yaml", "hint: put the value in quotes"]]);
+    check_route("     filter«: $.data.banned", &[&["bad_yaml", "the keys of one object start in the same column"]]);
+    check_route("    filter: $.data.slug == 'a«: b'", &[&["bad_yaml", "a value that holds `: ` needs quotes"]]);
+    check("routes:\n- event: user.created\n «workflow: a\n", &[&["bad_yaml", "start in the same column"]]);
+    check_route("    name: \"welcome\n    «filter: $.data", &[&["bad_yaml", "is a quote left open"]]);
+    check("routes:\n  «event: user.created\n", &[&["bad_value routes: an object", "start each item with `- `"]]);
     check("routes: «[\n", &[&["bad_yaml : not readable as YAML: unclosed bracket '['; expected"]]);
     check("routes:\n\t«- x\n", &[&["bad_yaml : not readable as YAML: tabs disallowed"]]);
     let deep = format!("routes: {}«[]{}\n", "[".repeat(63), "]".repeat(63));

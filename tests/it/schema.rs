@@ -149,6 +149,7 @@ const BEYOND_A_SCHEMA: &[(&str, &str, &str)] = &[
     ("route.filter", "", "a JSONPath is no regular language"),
     ("route.each", "", "a JSONPath is no regular language"),
     ("workflow table.by", "", "a JSONPath is no regular language"),
+    ("workflow table.cases", "{}", "with a `default` beside it, it is fine"),
     ("route.name", "\\u0007", "not worth a pattern that nobody can read"),
 ];
 

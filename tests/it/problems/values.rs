@@ -2,6 +2,13 @@
 
 use super::{check, check_route, check_routes};
 
+/// The text with a mark at the character that the message names.
+fn marked(text: &str, message: &str) -> String {
+    let place = message.rsplit_once("at character ").and_then(|(_, place)| place.parse::<usize>().ok());
+    let place = place.expect("a place") - 1;
+    text.chars().take(place).chain(['«']).chain(text.chars().skip(place)).collect()
+}
+
 #[test]
 fn a_filter_that_is_no_jsonpath_is_told_with_the_place_and_the_right_spelling() {
     for (filter, message, hint) in [
@@ -20,45 +27,73 @@ fn a_filter_that_is_no_jsonpath_is_told_with_the_place_and_the_right_spelling() 
         ("", "unexpected end, at character 1", "hint: "),
     ] {
         let message = format!("error bad_jsonpath routes[0].filter: {message}");
-        check_route(&format!("    filter: «\"{filter}\""), &[&[&message, hint]]);
+        check_route(&format!("    filter: \"{}\"", marked(filter, &message)), &[&[&message, hint]]);
     }
-    check_route("    filter: [$.data.id, «'$.a[', $.b, «c]", &[&["routes[0].filter[1]"], &["routes[0].filter[3]"]]);
+    check_route("    filter: [$.data.id, '$.a«[', $.b, «c]", &[&["routes[0].filter[1]"], &["routes[0].filter[3]"]]);
     check_route(
         "    filter: «true",
         &[&["bad_value routes[0].filter: `true` does not belong here", "put it in quotes"]],
     );
     check_route("    each: «data.list", &[&["bad_jsonpath routes[0].each: unexpected `data`"]]);
-    check_route("    each: «$.data.a == 1", &[&["bad_jsonpath routes[0].each: unexpected `==`, at character 10"]]);
+    check_route("    each: $.data.a «== 1", &[&["bad_jsonpath routes[0].each: unexpected `==`, at character 10"]]);
     check_routes(
         "  - { name: a, event: user.created, workflow: { by: «data.id, cases: { a: b } } }",
         &[&["bad_jsonpath routes[0].workflow.by: unexpected `data`"]],
     );
-    check_route("    payload: { a: «'{{jsonpath \"$.a[\"}}' }", &[&["bad_template", "`$.a[` is not a JSONPath"]]);
+    check_route(
+        "    payload: { a: 'id {{#if data.id}}«{{jsonpath \"$.a[\"}}{{/if}}' }",
+        &[&["bad_template", "`$.a[` is not a JSONPath"]],
+    );
 }
 
 #[test]
 fn a_template_that_cannot_work_is_told_before_there_is_an_event() {
     for (template, message, hint) in [
-        ("{{uper data.id}}", "there is no helper `uper`", "did you mean `upper`?"),
-        ("{{shout data.id}}", "there is no helper `shout`", "there are `if`, `unless`"),
-        ("{{#shout}}x{{/shout}}", "there is no block `shout`", "there are `if`"),
-        ("{{upper (shout data.id)}}", "there is no helper `shout`", "there are"),
-        ("{{data.id", "not a Handlebars template at character 10", "an expression is `{{data.first_name}}`"),
-        ("{{#if data.id}}x", "not a Handlebars template at character 17", "`{{#if data.banned}}…{{/if}}`"),
+        ("{{uper data.id}}", "there is no helper `uper`, at character 1", "did you mean `upper`?"),
+        ("Hello, {{shout data.id}}", "there is no helper `shout`, at character 8", "there are `if`, `unless`"),
+        ("é {{#shout}}x{{/shout}}", "there is no block `shout`, at character 3", "there are `if`"),
+        ("{{upper (shout data.id)}}", "there is no helper `shout`, at character 1", "there are"),
+        ("{{data.id", "not a Handlebars template, at character 10", "an expression is `{{data.first_name}}`"),
+        ("{{#if data.id}}x", "not a Handlebars template, at character 17", "`{{#if data.banned}}…{{/if}}`"),
         (
             "{{#if data.id}}x{{/unless}}",
-            "not a Handlebars template at character 17: helper",
+            "not a Handlebars template: helper \"if\" was opened, but \"unless\" is closing, at character 17",
             "`{{#if data.banned}}…{{/if}}`",
         ),
-        ("{{> header}}", "partials and decorators are not available here", "hint: "),
-        ("{{date data.id '%!'}}", "`%!` is not a date format", "hint: "),
+        ("{{> header}}", "partials and decorators are not available here, at character 1", "hint: "),
+        ("{{date data.id '%!'}}", "`%!` is not a date format, such as `%d %B %Y`, at character 1", "hint: "),
     ] {
         let message = format!("error bad_template routes[0].payload.a[0].b: {message}");
-        check_route(&format!("    payload: {{ a: [{{ b: «\"{template}\" }}] }}"), &[&[&message, hint]]);
+        let marked = marked(template, &message);
+        check_route(&format!("    payload: {{ a: [{{ b: \"{marked}\" }}] }}"), &[&[&message, hint]]);
     }
-    check_route("    subscriber: { subscriberId: «'{{a' }", &[&["bad_template routes[0].subscriber.subscriberId"]]);
-    check_route("    topic: «'{{a'", &[&["bad_template routes[0].topic"]]);
-    check_routes("  - { name: a, event: user.created, workflow: «'a-{{b' }", &[&["bad_template routes[0].workflow"]]);
+    check_route("    subscriber: { subscriberId: '{{a«' }", &[&["bad_template routes[0].subscriber.subscriberId"]]);
+    check_route("    topic: '{{a«'", &[&["bad_template routes[0].topic"]]);
+    check_routes("  - { name: a, event: user.created, workflow: 'a-{{b«' }", &[&["bad_template routes[0].workflow"]]);
+}
+
+#[test]
+fn a_mistake_in_a_text_that_is_written_otherwise_is_told_at_its_start() {
+    for text in ["«'it''s {{shout x}}'", "«\"\\t{{shout x}}\"", ">-\n      «x\n      {{shout x}}"] {
+        check_route(&format!("    payload:\n     a: {text}"), &[&["bad_template", "`shout`, at character "]]);
+    }
+    let block = "    payload:\n     a: |\n       é {{data.id}}\n        x «{{shout x}}\n     b: |\n       «{{shout x}}";
+    check_route(block, &[&["`shout`, at character 18"], &["`shout`, at character 1;"]]);
+    let long = "x".repeat(5_000);
+    check_route(&format!("    payload: {{ a: «'{long}{{{{shout x}}}}' }}"), &[&["`shout`, at character 5001"]]);
+}
+
+#[test]
+fn a_mistake_behind_an_anchor_is_told_once() {
+    check_routes(
+        "  - { event: user.created, workflow: a, payload: &p { x: '«{{shout y}}' } }\n  - { event: user.created, workflow: b, payload: *p }\n  - { event: user.created, workflow: c, payload: { q: *p } }",
+        &[&["bad_template routes[0].payload.x"]],
+    );
+    // Where it was written it was right.
+    check(
+        "vars: { t: &t '{{shout x}}' }\nroutes:\n  - { event: user.created, workflow: a, payload: { x: «*t } }\n  - { event: user.created, workflow: b, payload: { x: *t } }\n",
+        &[&["bad_template routes[0].payload.x"]],
+    );
 }
 
 #[test]
@@ -77,6 +112,11 @@ fn an_event_alone_never_chooses_the_workflow() {
         &[&["bad_value routes[0].workflow.cases.x", "expected a Novu workflow id"]],
     );
     check_routes("  - { name: a, event: email.created, workflow: 'email-{{data.slug}}' }", &[]);
+    check_routes(
+        "  - { name: a, event: user.created, workflow: { by: $.data.id, cases: «{} } }",
+        &[&["bad_value routes[0].workflow.cases: an empty object does not belong here", "at least one case"]],
+    );
+    check_routes("  - { name: a, event: user.created, workflow: { by: $.data.id, cases: {}, default: x } }", &[]);
 }
 
 #[test]
@@ -223,7 +263,7 @@ fn an_event_type_that_is_not_known_is_a_warning_that_can_be_allowed() {
 #[test]
 fn one_mistake_hides_no_other_of_the_same_route() {
     check_routes(
-        "  - «{ event: role.created, workflow: w, filter: «'$.a[', priority: «x, max_age: «1, payload: { a: «'{{b', c: «~ } }\n  - «{ event: user.created, workflow: w, filter: «b }",
+        "  - «{ event: role.created, workflow: w, filter: '$.a«[', priority: «x, max_age: «1, payload: { a: '{{b«', c: «~ } }\n  - «{ event: user.created, workflow: w, filter: «b }",
         &[
             &["no_subscriber routes[0]"],
             &["bad_jsonpath routes[0].filter"],
@@ -282,9 +322,9 @@ vars: { gone: «null }
 sources: { clerk: { signing_secrets: [«whsec_YWJj] } }
 routes:
   - { event: user.created, workflow: a, «filer: $.data.banned }
-  - { event: user.created, workflow: b, filter: «"data.banned" }
+  - { event: user.created, workflow: b, filter: "«data.banned" }
   - { event: user.created, workflow: c, filter: «!$.data.banned }
-  - { event: user.created, workflow: d, payload: { a: «"{{shout data.id}}" } }
+  - { event: user.created, workflow: d, payload: { a: "«{{shout data.id}}" } }
   - «{ event: role.created, workflow: e }
   - { event: email.created, workflow: «"{{data.slug}}" }
   - «{ event: user.created, workflow: a }
