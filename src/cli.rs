@@ -7,6 +7,7 @@ mod explain;
 mod gateway;
 mod init;
 mod samples;
+mod schema;
 mod send;
 mod serve;
 
@@ -46,6 +47,7 @@ enum Command {
     Explain(explain::Explain),
     Send(send::Send),
     Samples(samples::Samples),
+    Schema(schema::Schema),
 }
 
 /// Where a gateway listens and what it keeps.
@@ -166,6 +168,7 @@ pub fn main() -> ExitCode {
         Command::Explain(explain) => explain.run(),
         Command::Send(send) => send.run(),
         Command::Samples(samples) => samples.run(),
+        Command::Schema(schema) => schema.run(),
     };
     match ended {
         Ok(status) => status,

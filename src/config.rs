@@ -2,14 +2,14 @@
 //!
 //! Derived structs stop at the first mistake; this tree lets every step report all of its own.
 
+mod fields;
 mod read;
 mod scan;
 
 use serde_json::{Map, Number, Value};
 
-use crate::clerk;
 use crate::problem::{Place, Problem, Problems};
-use crate::units::{Millis, parse_duration};
+pub use fields::Fields;
 pub use read::parse;
 
 /// A value of the file, and where it stands.
@@ -50,45 +50,7 @@ pub struct Key {
     pub column: u32,
 }
 
-/// The known entries of an object.
-#[derive(Clone, Copy)]
-pub struct Fields<'a> {
-    pub node: &'a Node,
-    known: &'static [&'static str],
-}
-
-impl<'a> Fields<'a> {
-    pub fn get(&self, name: &str) -> Option<&'a Node> {
-        self.node.find(name)
-    }
-
-    /// Whether a key is missing. One that stands there misspelt is not: it is reported as unknown.
-    pub fn lacks(&self, name: &str) -> bool {
-        let misspelt = || match &self.node.kind {
-            Kind::Object(entries) => entries
-                .iter()
-                .filter(|(key, _)| !self.known.contains(&key.name.as_str()))
-                .any(|(key, _)| clerk::nearest(&key.name, self.known.iter().copied()) == Some(name)),
-            _ => false,
-        };
-        self.get(name).is_none() && !misspelt()
-    }
-}
-
 impl Node {
-    /// An object of known keys; an unknown one is reported with the nearest known one.
-    pub fn fields(&self, known: &'static [&'static str], problems: &mut Problems) -> Option<Fields<'_>> {
-        let entries = self.entries(problems)?;
-        for (key, node) in entries.iter().filter(|(key, _)| !known.contains(&key.name.as_str())) {
-            let hint = clerk::nearest(&key.name, known.iter().copied()).map(|near| format!("did you mean `{near}`?"));
-            let problem = Problem::error("unknown_key", node, format!("unknown key `{}`", key.name))
-                .expected(format!("one of {}", quoted(known)))
-                .maybe_hint(hint);
-            problems.push(Problem { line: key.line, column: key.column, ..problem });
-        }
-        Some(Fields { node: self, known })
-    }
-
     /// An object of any keys.
     pub fn entries(&self, problems: &mut Problems) -> Option<&[(Key, Node)]> {
         match &self.kind {
@@ -124,39 +86,6 @@ impl Node {
         match &self.kind {
             Kind::Text(text) => Some(text),
             _ => self.wrong("a text", problems),
-        }
-    }
-
-    pub fn boolean(&self, problems: &mut Problems) -> Option<bool> {
-        match self.kind {
-            Kind::Bool(value) => Some(value),
-            _ => self.wrong("`true` or `false`", problems),
-        }
-    }
-
-    /// A duration such as `10m`.
-    pub fn duration(&self, problems: &mut Problems) -> Option<Millis> {
-        let millis = match &self.kind {
-            Kind::Text(text) => parse_duration(text).filter(|millis| *millis > 0),
-            _ => None,
-        };
-        millis.or_else(|| self.wrong("a duration such as `500ms`, `10s`, `5m`, `24h` or `7d`", problems))
-    }
-
-    /// A whole number from 1 to `most`.
-    pub fn count(&self, most: u64, problems: &mut Problems) -> Option<u64> {
-        match &self.kind {
-            Kind::Number(number) if number.as_u64().is_some_and(|value| (1..=most).contains(&value)) => number.as_u64(),
-            _ => self.wrong(&format!("a whole number from 1 to {most}"), problems),
-        }
-    }
-
-    /// One of a few words.
-    pub fn word<'w>(&self, words: &[&'w str], problems: &mut Problems) -> Option<&'w str> {
-        let found = words.iter().find(|word| matches!(&self.kind, Kind::Text(text) if text == *word));
-        match found {
-            Some(word) => Some(word),
-            None => self.wrong(&format!("one of {}", quoted(words)), problems),
         }
     }
 

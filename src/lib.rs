@@ -56,9 +56,11 @@ pub mod observe;
 // What steers it.
 pub mod compiled;
 pub mod config;
+pub mod keys;
 pub mod outside;
 pub mod problem;
 pub mod rules;
+pub mod schema;
 pub mod settings;
 pub mod suite;
 pub mod watcher;

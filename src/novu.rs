@@ -10,8 +10,6 @@ use serde_json::Value;
 
 use crate::units::Millis;
 
-/// Novu's own service in the US.
-pub const DEFAULT_URL: &str = "https://api.novu.co";
 /// Where a workflow is triggered (OpenAPI 3.18: `POST /v1/events/trigger`).
 pub const TRIGGER_PATH: &str = "/v1/events/trigger";
 /// Novu's servers close idle connections after 61 s; ours are gone before.

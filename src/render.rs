@@ -11,15 +11,13 @@ use sha2::{Digest, Sha256};
 
 use crate::config::{Fields, Kind, Node};
 use crate::jsonpath::Query;
+use crate::keys::{MAX_CONTEXT, MAX_EACH};
 use crate::problem::Problems;
 use crate::route::{self, Choice, Pattern, Unwanted};
 use crate::template::{LeftOut, Tree};
 use crate::units::{Millis, hex};
 use crate::verify::Event;
 use recipient::Recipient;
-
-/// The most deliveries that `each` makes of one event.
-const MAX_EACH: usize = 1_000;
 
 /// One Novu call to be made, finished: a later edit of the rules does not change it.
 #[derive(Clone, Debug)]
@@ -39,10 +37,9 @@ pub struct Delivery {
 }
 
 /// Who goes first when there is a queue.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Priority {
     Low,
-    #[default]
     Normal,
     High,
 }
@@ -153,7 +150,7 @@ impl Message {
         if items.is_empty() {
             return Err(Unwanted::NothingSelected { each });
         }
-        if items.len() > MAX_EACH {
+        if items.len() as u64 > MAX_EACH {
             let request = Err(Unsendable::TooManyItems(items.len()));
             return Ok(vec![self.finish(route, event, None, request)]);
         }
@@ -241,27 +238,25 @@ impl Message {
         for key in ["payload", "overrides", "actor", "tenant", "context"] {
             let Some(node) = fields.get(key) else { continue };
             if !fits(key, node) {
-                parts.push(node.wrong(shape_of(key), problems));
+                parts.push(node.wrong(&shape_of(key), problems));
                 continue;
             }
             parts.push(Tree::compile(node, problems).map(|tree| (key, tree)));
         }
-        let max_age = fields.get("max_age").map(|node| node.duration(problems));
-        let priority = fields.get("priority").map(|node| {
-            node.word(&["high", "normal", "low"], problems).map(|word| match word {
-                "high" => Priority::High,
-                "low" => Priority::Low,
-                _ => Priority::Normal,
-            })
-        });
-        let sensitive = fields.get("sensitive").map(|node| node.boolean(problems));
+        let max_age = fields.duration("max_age", problems);
+        let priority = match fields.word("priority", problems)? {
+            "high" => Priority::High,
+            "low" => Priority::Low,
+            _ => Priority::Normal,
+        };
+        let sensitive = fields.boolean("sensitive", problems);
         Some(Self {
             to: to?,
             each: optional(each)?,
             parts: parts.into_iter().collect::<Option<_>>()?,
-            max_age: optional(max_age)?,
-            priority: optional(priority)?.unwrap_or_default(),
-            sensitive: optional(sensitive)?.unwrap_or_default(),
+            max_age,
+            priority,
+            sensitive: sensitive?,
         })
     }
 }
@@ -273,19 +268,19 @@ fn optional<T>(value: Option<Option<T>>) -> Option<Option<T>> {
 
 fn fits(key: &str, node: &Node) -> bool {
     match (&node.kind, key) {
-        (Kind::Object(entries), "context") => entries.len() <= 5,
+        (Kind::Object(entries), "context") => entries.len() as u64 <= MAX_CONTEXT,
         (Kind::Object(_), _) => true,
         (Kind::Text(_), "actor" | "tenant") => true,
         _ => false,
     }
 }
 
-fn shape_of(key: &str) -> &'static str {
+fn shape_of(key: &str) -> String {
     match key {
-        "context" => "an object of at most 5 entries (Novu's limit)",
-        "actor" => "a subscriber id or a subscriber object",
-        "tenant" => "a tenant's identifier or a tenant object",
-        _ => "an object of keys and values",
+        "context" => format!("an object of at most {MAX_CONTEXT} entries (Novu's limit)"),
+        "actor" => "a subscriber id or a subscriber object".to_owned(),
+        "tenant" => "a tenant's identifier or a tenant object".to_owned(),
+        _ => "an object of keys and values".to_owned(),
     }
 }
 

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::clerk;
 use crate::config::{Fields, Kind, Node, quoted, shortened};
 use crate::jsonpath::{Filter, Query, SyntaxError};
+use crate::keys;
 use crate::problem::{Problem, Problems};
 use crate::template::{self, Template};
 use crate::verify::Event;
@@ -120,12 +121,12 @@ impl Matcher {
         sources: &[&str],
         problems: &mut Problems,
     ) -> Option<Self> {
-        let enabled = fields.get("enabled").map(|node| node.boolean(problems));
+        let enabled = fields.boolean("enabled", problems);
         let sources = fields.get("source").map(|node| compile_sources(node, sources, problems));
         let filters = fields.get("filter").map_or(Some(Vec::new()), |node| compile_filters(node, problems));
-        let workflow = required(fields, "workflow", problems).and_then(|node| Workflow::compile(node, problems));
+        let workflow = fields.get("workflow").and_then(|node| Workflow::compile(node, problems));
         Some(Self {
-            enabled: enabled.unwrap_or(Some(true))?,
+            enabled: enabled?,
             events: events?,
             sources: sources.map_or(Some(None), |sources| sources.map(Some))?,
             filters: filters?,
@@ -134,21 +135,9 @@ impl Matcher {
     }
 }
 
-fn required<'a>(fields: Fields<'a>, name: &str, problems: &mut Problems) -> Option<&'a Node> {
-    if fields.lacks(name) {
-        problems.push(Problem::error("missing_key", fields.node, format!("the route has no `{name}`")).hint(
-            match name {
-                "event" => "say which event it wants, such as `event: user.created`",
-                _ => "say which Novu workflow it starts, such as `workflow: welcome`",
-            },
-        ));
-    }
-    fields.get(name)
-}
-
 /// Reads `event` of a route.
 pub fn compile_events(fields: Fields<'_>, problems: &mut Problems) -> Option<Vec<Pattern>> {
-    let node = required(fields, "event", problems)?;
+    let node = fields.get("event")?;
     let expected = "a Clerk event type such as `user.created`, a list of them, or a glob such as `organization.*`";
     if matches!(&node.kind, Kind::List(items) if items.is_empty()) {
         return node.wrong(expected, problems);
@@ -262,10 +251,7 @@ impl Workflow {
     }
 
     fn compile_table(node: &Node, problems: &mut Problems) -> Option<Self> {
-        let fields = node.fields(&["by", "cases", "default"], problems)?;
-        for name in ["by", "cases"].into_iter().filter(|name| fields.lacks(name)) {
-            problems.push(Problem::error("missing_key", node, format!("the workflow table has no `{name}`")));
-        }
+        let fields = node.fields(&keys::WORKFLOW, problems)?;
         let by = fields.get("by").and_then(|by| compile_query(by, problems));
         let cases = fields.get("cases").and_then(|cases| {
             let entries = cases.entries(problems)?;

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::clerk;
 use crate::config::{Fields, Kind, Node};
+use crate::keys::{self, MAX_NAME};
 use crate::novu::Account;
 use crate::outside::Resolver;
 use crate::problem::{Problem, Problems, Severity};
@@ -66,7 +67,7 @@ pub struct Verdict<'a> {
 impl Rules {
     /// Reads everything of a file but its tests. Where something is wrong, the problems say what.
     pub fn compile(file: &Node, revision: String, resolver: &mut Resolver, problems: &mut Problems) -> Option<Self> {
-        let fields = file.fields(&FILE_KEYS, problems)?;
+        let fields = file.fields(&keys::FILE, problems)?;
         let mut settings = Settings::compile(fields, problems);
         let sources = sources::compile(fields, &mut settings, resolver, problems);
         let vars = match fields.get("vars") {
@@ -145,30 +146,6 @@ impl Route {
     }
 }
 
-const FILE_KEYS: [&str; 9] =
-    ["sources", "novu", "vars", "delivery", "retention", "remember", "limits", "routes", "tests"];
-const ROUTE_KEYS: [&str; 19] = [
-    "event",
-    "source",
-    "filter",
-    "workflow",
-    "name",
-    "subscriber",
-    "topic",
-    "payload",
-    "overrides",
-    "actor",
-    "tenant",
-    "context",
-    "each",
-    "max_age",
-    "priority",
-    "action",
-    "sensitive",
-    "enabled",
-    "allow",
-];
-
 /// Every known type, and every type that is named, has its list; globs are matched only once.
 fn index(routes: &[Route]) -> (HashMap<String, Vec<usize>>, Vec<usize>) {
     let mut by_type: HashMap<String, Vec<usize>> =
@@ -198,17 +175,11 @@ fn index(routes: &[Route]) -> (HashMap<String, Vec<usize>>, Vec<usize>) {
 /// An id that can stand in an address, a label and a log line.
 pub fn is_plain_id(text: &str) -> bool {
     !text.is_empty()
-        && text.len() <= 128
+        && text.len() <= MAX_NAME as usize
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
 fn compile_routes(file: Fields<'_>, sources: &[&str], problems: &mut Problems) -> Option<Vec<Route>> {
-    if file.lacks("routes") {
-        problems.push(
-            Problem::error("missing_key", file.node, "the file has no `routes`")
-                .hint("a whole file is `routes: [{ event: user.created, workflow: welcome }]`"),
-        );
-    }
     let mut names: HashMap<String, u32> = HashMap::new();
     let items = file.get("routes")?.list(problems)?;
     let routes: Vec<Option<Route>> =
@@ -222,12 +193,10 @@ fn compile_route(
     names: &mut HashMap<String, u32>,
     problems: &mut Problems,
 ) -> Option<Route> {
-    let fields = node.fields(&ROUTE_KEYS, problems)?;
+    let fields = node.fields(&keys::ROUTE, problems)?;
     let allowed = compile_allow(fields, problems);
     let mut found = Problems::default();
-    if let Some(action) = fields.get("action") {
-        action.word(&["trigger"], &mut found);
-    }
+    fields.word("action", &mut found);
     // Each on its own, so that a mistake in one hides none in another.
     let events = route::compile_events(fields, &mut found);
     let message = Message::compile(fields, events.as_deref(), &mut found);
@@ -259,8 +228,8 @@ fn compile_name(
     });
     let name = match given {
         Some(node) => match node.text(problems)? {
-            name if name.trim().is_empty() || name.len() > 128 || name.contains(char::is_control) => {
-                return node.wrong("a name of 1 to 128 characters", problems);
+            name if name.trim().is_empty() || name.len() > MAX_NAME as usize || name.contains(char::is_control) => {
+                return node.wrong(&format!("a name of 1 to {MAX_NAME} characters"), problems);
             }
             name => name,
         },

@@ -6,15 +6,12 @@ use serde_json::Value;
 
 use crate::clerk;
 use crate::config::{Kind, Node, shortened};
+use crate::keys;
 use crate::problem::{Problem, Problems};
 use crate::render::Delivery;
 use crate::rules::{DEFAULT_SOURCE, Rules};
 use crate::units::now;
 use crate::verify::Event;
-
-const TEST_KEYS: [&str; 7] = ["name", "event", "file", "set", "unset", "source", "expect"];
-const EXPECT_KEYS: [&str; 9] =
-    ["route", "workflow", "subscriber", "topic", "payload", "overrides", "actor", "tenant", "context"];
 
 /// One test of the file, ready to run.
 #[derive(Debug)]
@@ -52,7 +49,7 @@ pub fn compile(node: &Node, problems: &mut Problems) -> Vec<Test> {
 }
 
 fn compile_test(index: usize, node: &Node, problems: &mut Problems) -> Option<Test> {
-    let fields = node.fields(&TEST_KEYS, problems)?;
+    let fields = node.fields(&keys::TEST, problems)?;
     let name = match fields.get("name") {
         Some(name) => name.text(problems)?.to_owned(),
         None => format!("#{}", index + 1),
@@ -69,15 +66,11 @@ fn compile_test(index: usize, node: &Node, problems: &mut Problems) -> Option<Te
             return None;
         }
     };
-    if fields.lacks("expect") {
-        problems.push(
-            Problem::error("missing_key", node, "the test has no `expect`")
-                .hint("list what is sent, or write `expect: []` for nothing"),
-        );
-    }
     let expect = fields.get("expect")?.list(problems)?;
     for item in expect {
-        item.fields(&EXPECT_KEYS, problems);
+        if let Some(route) = item.fields(&keys::EXPECT, problems).and_then(|fields| fields.get("route")) {
+            route.text(problems);
+        }
     }
     let source = match fields.get("source") {
         Some(source) => Some(source.text(problems)?.to_owned()),
@@ -211,7 +204,7 @@ impl Test {
             }
         };
         let mut unmet = Vec::new();
-        for key in EXPECT_KEYS.into_iter().filter(|key| *key != "route") {
+        for key in keys::EXPECT.names().filter(|key| *key != "route") {
             let Some(expected) = expected.find(key) else { continue };
             let found = match key {
                 "workflow" => body.get("name"),

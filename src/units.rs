@@ -10,31 +10,40 @@ pub fn now() -> Millis {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as Millis)
 }
 
+/// A unit, and how much one of it is.
+type Unit = (&'static str, i64);
+const DURATIONS: [Unit; 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+const SIZES: [Unit; 4] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+const RATES: [Unit; 1] = [("/s", 1)];
+
 /// Reads `500ms`, `10s`, `5m`, `24h` or `7d`.
 pub fn parse_duration(text: &str) -> Option<Millis> {
-    let (number, unit) = split(text)?;
-    let factor = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return None,
-    };
-    number.checked_mul(factor)
+    parse(text, &DURATIONS)
 }
 
 /// Reads `1MiB`, `512KiB` or `300B`, in bytes.
 pub fn parse_size(text: &str) -> Option<u64> {
-    let (number, unit) = split(text)?;
-    let factor = match unit {
-        "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        _ => return None,
-    };
-    u64::try_from(number).ok()?.checked_mul(factor)
+    parse(text, &SIZES)?.try_into().ok()
+}
+
+/// Reads `60/s`.
+pub fn parse_rate(text: &str) -> Option<u64> {
+    parse(text, &RATES)?.try_into().ok()
+}
+
+/// A regular expression of every duration above zero.
+pub fn duration_pattern() -> String {
+    pattern(&DURATIONS)
+}
+
+/// A regular expression of every size above zero.
+pub fn size_pattern() -> String {
+    pattern(&SIZES)
+}
+
+/// A regular expression of every rate above zero.
+pub fn rate_pattern() -> String {
+    pattern(&RATES)
 }
 
 /// Two digits a byte, in small letters.
@@ -42,9 +51,16 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn split(text: &str) -> Option<(i64, &str)> {
-    let digits = text.find(|char: char| !char.is_ascii_digit())?;
-    Some((text[..digits].parse().ok()?, text[digits..].trim_start()))
+/// Digits, perhaps spaces, and a unit.
+fn parse(text: &str, units: &[Unit]) -> Option<i64> {
+    let (digits, unit) = text.split_at(text.find(|char: char| !char.is_ascii_digit())?);
+    let (_, factor) = units.iter().find(|(name, _)| *name == unit.trim_start_matches(' '))?;
+    digits.parse::<i64>().ok()?.checked_mul(*factor)
+}
+
+fn pattern(units: &[Unit]) -> String {
+    let names: Vec<&str> = units.iter().map(|(name, _)| *name).collect();
+    format!("0*[1-9][0-9]* *({})", names.join("|"))
 }
 
 #[cfg(test)]
@@ -65,6 +81,8 @@ mod tests {
             ("1.5h", None),
             ("9223372036854775807d", None),
             ("10 minutes", None),
+            ("10\ts", None),
+            ("", None),
         ] {
             assert_eq!(parse_duration(text), expected, "{text}");
         }
@@ -74,6 +92,14 @@ mod tests {
     fn sizes_have_a_unit() {
         for (text, expected) in [("1MiB", Some(1 << 20)), ("300B", Some(300)), ("1MB", None), ("1", None)] {
             assert_eq!(parse_size(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn rates_are_a_second() {
+        for (text, expected) in [("60/s", Some(60)), ("60 /s", Some(60)), ("+60/s", None), ("60/m", None), ("60", None)]
+        {
+            assert_eq!(parse_rate(text), expected, "{text}");
         }
     }
 }

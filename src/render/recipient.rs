@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::{Scope, Unsendable};
 use crate::clerk::{self, Person};
 use crate::config::{Fields, Kind, Node, quoted};
+use crate::keys;
 use crate::problem::{Problem, Problems};
 use crate::route::Pattern;
 use crate::template::{self, LeftOut, Template, Tree};
@@ -18,10 +19,6 @@ pub enum Recipient {
     Topic(Template),
     FixedTopic(String),
 }
-
-/// Novu's subscriber object (OpenAPI 3.18, `SubscriberPayloadDto`). Novu ignores other keys without a word.
-const SUBSCRIBER_KEYS: [&str; 10] =
-    ["subscriberId", "firstName", "lastName", "email", "phone", "avatar", "locale", "timezone", "data", "channels"];
 
 impl Recipient {
     pub fn compile(fields: Fields<'_>, events: Option<&[Pattern]>, problems: &mut Problems) -> Option<Self> {
@@ -55,14 +52,7 @@ impl Recipient {
     }
 
     fn compile_subscriber(node: &Node, problems: &mut Problems) -> Option<Self> {
-        let fields = node.fields(&SUBSCRIBER_KEYS, problems)?;
-        if fields.lacks("subscriberId") {
-            problems.push(
-                Problem::error("missing_key", node, "the subscriber has no `subscriberId`").hint(
-                    "such as `subscriberId: \"{{data.user_id}}\"`, or leave `subscriber` out to have it filled in",
-                ),
-            );
-        }
+        node.fields(&keys::SUBSCRIBER, problems)?;
         Some(Recipient::Subscriber(Tree::compile(node, problems)?.with_id("subscriberId")))
     }
 

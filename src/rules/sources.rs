@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{DEFAULT_SOURCE, is_plain_id};
 use crate::config::{Fields, Node, shortened};
+use crate::keys;
 use crate::outside::{Resolved, Resolver};
 use crate::problem::{Problem, Problems};
 use crate::settings::{self, Settings};
@@ -16,7 +17,7 @@ pub type Sources = Vec<(Arc<str>, Vec<Secret>)>;
 pub fn compile(file: Fields<'_>, settings: &mut Settings, resolver: &mut Resolver, problems: &mut Problems) -> Sources {
     let novu = file.get("novu");
     if let Some(novu) = novu {
-        novu.fields(&["api_url", "secret_key"], problems);
+        novu.fields(&keys::NOVU, problems);
     }
     let entries = match file.get("sources") {
         Some(node) => match node.entries(problems) {
@@ -51,15 +52,9 @@ pub fn compile(file: Fields<'_>, settings: &mut Settings, resolver: &mut Resolve
 }
 
 fn compile_secrets(source: &Node, resolver: &mut Resolver, problems: &mut Problems) -> Option<Vec<Secret>> {
-    let fields = source.fields(&["signing_secrets", "novu"], problems)?;
+    let fields = source.fields(&keys::SOURCE, problems)?;
     if let Some(novu) = fields.get("novu") {
-        novu.fields(&["api_url", "secret_key"], problems);
-    }
-    if fields.lacks("signing_secrets") {
-        problems.push(
-            Problem::error("missing_key", source, "the source has no `signing_secrets`")
-                .hint("such as `signing_secrets: [\"${CLERK_WEBHOOK_SIGNING_SECRET}\"]`"),
-        );
+        novu.fields(&keys::NOVU, problems);
     }
     let secrets = fields.get("signing_secrets")?;
     let items = secrets.one_or_list();

@@ -43,7 +43,7 @@ fn every_command_has_help_with_an_example() {
     let help = run("help").fine().stdout;
     let list = help.split("Commands:\n").nth(1).and_then(|text| text.split("\n\n").next()).expect("a list of commands");
     let commands: Vec<&str> = list.lines().filter_map(|line| line.split_whitespace().next()).collect();
-    for expected in ["init", "serve", "dev", "check", "explain", "send", "samples"] {
+    for expected in ["init", "serve", "dev", "check", "explain", "send", "samples", "schema"] {
         assert!(commands.contains(&expected), "{expected} is not in {commands:?}");
     }
     for command in commands.into_iter().filter(|command| *command != "help") {

@@ -11,7 +11,7 @@ use crate::harness::{Place, repository, rules};
 use crate::novu::Novu;
 use crate::shell::run_with;
 
-fn folders() -> Vec<PathBuf> {
+pub fn folders() -> Vec<PathBuf> {
     let entries = fs::read_dir(repository("examples")).expect("the examples");
     let mut folders: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
     folders.retain(|path| path.is_dir());
