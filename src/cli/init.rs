@@ -9,6 +9,10 @@ use clap::Args;
 
 use super::{Failure, RoutesArgument, own_name, print};
 use crate::clerk;
+use crate::schema::schema;
+
+/// What an editor with the YAML language server is to know stands beside the rules, under this name.
+const SCHEMA: &str = "routes.schema.json";
 
 /// Write a commented file of rules to start from, never over an existing one
 #[derive(Args)]
@@ -68,7 +72,11 @@ impl Init {
         }
         let preset = self.preset.as_deref().map_or(Ok(&A_BIT_OF_EVERYTHING), find)?;
         let path = &self.routes.routes;
-        write_new(path, preset.rules)?;
+        write_new(path, &format!("# yaml-language-server: $schema={SCHEMA}\n{}", preset.rules))?;
+        let schema_path = path.with_file_name(SCHEMA);
+        if !schema_path.exists() {
+            write_new(&schema_path, &format!("{:#}\n", schema()))?;
+        }
         say_what_next(path, preset.sample);
         Ok(ExitCode::SUCCESS)
     }
@@ -117,7 +125,7 @@ fn say_what_next(path: &Path, sample: &str) {
         (format!("{program} dev{routes}"), "try it without any account"),
     ];
     let width = steps.iter().map(|(command, _)| command.len()).max().unwrap_or_default();
-    eprintln!("`{}` is written. Now edit it. What helps:\n", path.display());
+    eprintln!("`{}` is written, and `{SCHEMA}` for your editor. Now edit it. What helps:\n", path.display());
     steps.iter().for_each(|(command, why)| eprintln!("  {command:width$}   # {why}"));
 }
 

@@ -49,9 +49,13 @@ fn every_preset_stands_by_itself_and_what_it_suggests_works() {
         let folder = empty_folder();
         let ran = run_in(folder.path(), &format!("init {name}"));
         assert_eq!((ran.status, &*ran.stdout), (0, ""), "{}", ran.stderr);
-        assert_eq!(names_in(folder.path()), BTreeSet::from(["routes.yaml".to_owned()]));
+        let written = ["routes.yaml", "routes.schema.json"].map(str::to_owned);
+        assert_eq!(names_in(folder.path()), BTreeSet::from(written));
+        let schema = fs::read_to_string(folder.path().join("routes.schema.json")).expect("the schema");
+        assert_eq!(schema, run("schema").fine().stdout);
         let text = fs::read_to_string(folder.path().join("routes.yaml")).expect("what was written");
-        assert!(text.ends_with(&fs::read_to_string(repository(&original)).expect("the original")));
+        let original = fs::read_to_string(repository(&original)).expect("the original");
+        assert_eq!(text, format!("# yaml-language-server: $schema=routes.schema.json\n{original}"));
 
         let report = run_in(folder.path(), "check --strict --format json").fine().json();
         let problems = report["problems"].as_array().expect("a list");
@@ -86,13 +90,17 @@ fn init_never_writes_over_what_is_there() {
     fs::write(folder.path().join("routes.yaml"), "mine").expect("a file");
     fs::create_dir(folder.path().join("folder.yaml")).expect("a folder");
     std::os::unix::fs::symlink(folder.path().join("gone"), folder.path().join("link.yaml")).expect("a link");
+    fs::write(folder.path().join("routes.schema.json"), "mine").expect("a file");
+    run_in(folder.path(), "init welcome --routes other.yaml");
     let before = names_in(folder.path());
     for file in ["routes.yaml", "folder.yaml", "link.yaml"] {
         run_in(folder.path(), &format!("init welcome --routes {file}"))
             .failed(1)
             .says(&[&format!("`{file}` exists, and stays as it is\n"), "hint: name another file with `--routes PATH`"]);
     }
-    assert_eq!(fs::read_to_string(folder.path().join("routes.yaml")).expect("the file"), "mine");
+    for file in ["routes.yaml", "routes.schema.json"] {
+        assert_eq!(fs::read_to_string(folder.path().join(file)).expect("the file"), "mine");
+    }
     assert_eq!(names_in(folder.path()), before, "nothing is written through a link to nowhere");
 }
 
@@ -121,7 +129,8 @@ fn the_file_may_have_another_name_and_what_is_suggested_has_it_too() {
         command.current_dir(folder.path()).env("DESKBELL_ROUTES", "Ada's rules.yaml");
     });
     assert_eq!(suggestion(&by_variable.stderr, "check"), r"check 'Ada'\''s rules.yaml'");
-    assert_eq!(names_in(folder.path()), BTreeSet::from(["own.yaml".to_owned(), "Ada's rules.yaml".to_owned()]));
+    let names = ["own.yaml", "Ada's rules.yaml", "routes.schema.json"].map(str::to_owned);
+    assert_eq!(names_in(folder.path()), BTreeSet::from(names));
 }
 
 #[test]
