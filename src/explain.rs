@@ -15,9 +15,6 @@ use crate::template::LeftOut;
 use crate::verify::Event;
 pub use question::{Pairs, Question, change, event};
 
-/// The most that all requests of one explanation may have, in bytes.
-const MOST_BYTES: usize = 16 << 20;
-
 /// What becomes of one event. Its JSON is what scripts rely on: it may grow, never change.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub struct Explanation {
@@ -57,23 +54,12 @@ struct Request {
 
 impl Explanation {
     /// Takes the event through all routes.
-    ///
-    /// # Errors
-    /// There is more to show than anybody could look at.
-    pub fn of(rules: &Rules, event: &Event) -> Result<Self, String> {
+    pub fn of(rules: &Rules, event: &Event) -> Self {
         let url = rules.settings.accounts.get(&event.source).map_or("", |account| account.trigger_url());
-        let (mut routes, mut bytes) = (Vec::new(), 0);
-        for verdict in rules.explain(event) {
-            let explained = Explained::of(verdict, url);
-            bytes += explained.requests.iter().map(|request| request.body.to_string().len()).sum::<usize>();
-            if bytes > MOST_BYTES {
-                return Err(format!("the requests of this event have more than {MOST_BYTES} bytes, too many to show"));
-            }
-            routes.push(explained);
-        }
+        let routes = rules.explain(event).map(|verdict| Explained::of(verdict, url)).collect();
         let kind = event.kind().map(str::to_owned);
         let subject = Subject { id: event.id.clone(), source: event.source.to_string(), kind };
-        Ok(Self { event: subject, revision: rules.revision.clone(), routes })
+        Self { event: subject, revision: rules.revision.clone(), routes }
     }
 }
 

@@ -5,7 +5,6 @@ mod recipient;
 use std::fmt;
 use std::sync::Arc;
 
-use handlebars::Context;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
@@ -14,7 +13,7 @@ use crate::jsonpath::Query;
 use crate::keys::{MAX_CONTEXT, MAX_EACH};
 use crate::problem::Problems;
 use crate::route::{self, Choice, Pattern, Unwanted};
-use crate::template::{LeftOut, Tree};
+use crate::template::{LeftOut, Tree, View};
 use crate::units::{Millis, hex};
 use crate::verify::Event;
 use recipient::Recipient;
@@ -108,7 +107,7 @@ pub struct Message {
 /// What templates see of one event, built once for all its routes.
 pub struct Scope<'a> {
     event: &'a Event,
-    context: Context,
+    view: View,
     /// Whether deliveries say what was left out of them.
     explains: bool,
 }
@@ -122,7 +121,7 @@ impl<'a> Scope<'a> {
         data.insert("vars".to_owned(), vars.clone());
         data.insert("source".to_owned(), Value::String(event.source.to_string()));
         data.insert("webhook".to_owned(), json!({"id": event.id}));
-        Self { event, context: Context::from(Value::Object(data)), explains: false }
+        Self { event, view: View::new(Value::Object(data)), explains: false }
     }
 
     /// For looking only: deliveries say what was left out of them.
@@ -162,20 +161,18 @@ impl Message {
                 deliveries.push(delivery);
             }
         }
-        if let Value::Object(data) = scope.context.data_mut() {
-            data.remove("item");
-        }
+        scope.view.set_item(None);
         Ok(deliveries)
     }
 
     fn deliver(&self, route: &Arc<str>, workflow: &Choice, scope: &mut Scope<'_>, item: Option<&Value>) -> Delivery {
-        if let (Some(item), Value::Object(data)) = (item, scope.context.data_mut()) {
-            data.insert("item".to_owned(), item.clone());
+        if let Some(item) = item {
+            scope.view.set_item(Some(item.clone()));
         }
         let request = self.request(workflow, scope);
         let delivery = self.finish(route, scope.event, item, request);
         match scope.explains {
-            true => Delivery { left_out: self.left_out(workflow, scope), ..delivery },
+            true => Delivery { left_out: scope.view.aside(|| self.left_out(workflow, scope)), ..delivery },
             false => delivery,
         }
     }
@@ -207,13 +204,13 @@ impl Message {
         let name = match workflow {
             Choice::Id(id) => Value::String(id.to_string()),
             Choice::Template(template) => {
-                template.render(&scope.context).map_err(Unsendable::Template)?.ok_or(Unsendable::NoWorkflow)?
+                template.render(&scope.view).map_err(Unsendable::Template)?.ok_or(Unsendable::NoWorkflow)?
             }
         };
         body.insert("name".to_owned(), name);
         body.insert("to".to_owned(), self.to.render(scope)?);
         for (key, tree) in &self.parts {
-            let value = tree.render(&scope.context).map_err(Unsendable::Template)?;
+            let value = tree.render(&scope.view).map_err(Unsendable::Template)?;
             body.extend(value.map(|value| ((*key).to_owned(), value)));
         }
         Ok(Value::Object(body))
@@ -222,10 +219,10 @@ impl Message {
     fn left_out(&self, workflow: &Choice, scope: &Scope<'_>) -> Vec<LeftOut> {
         let mut found = self.to.left_out(scope);
         if let Choice::Template(template) = workflow {
-            found.extend(template.nothing(&scope.context).map(|reason| LeftOut::new("workflow", reason)));
+            found.extend(template.nothing(&scope.view).map(|reason| LeftOut::new("workflow", reason)));
         }
         for (key, tree) in &self.parts {
-            tree.left_out(key, &scope.context, &mut found);
+            tree.left_out(key, &scope.view, &mut found);
         }
         found
     }

@@ -105,17 +105,28 @@ impl Rules {
 
     /// Which routes want the event, and what each sends.
     pub fn decide(&self, event: &Event) -> Decision {
-        let kind = event.kind().unwrap_or_default();
-        let candidates = self.by_type.get(kind).unwrap_or(&self.with_glob);
-        let mut scope = None;
         let mut decision = Decision { deliveries: Vec::new(), routes: Vec::new(), revision: self.revision.clone() };
-        for route in candidates.iter().map(|index| &self.routes[*index]) {
-            if let Ok(deliveries) = route.apply(event, &self.vars, &mut scope) {
+        for (route, deliveries) in self.judge(event) {
+            if let Ok(deliveries) = deliveries {
                 decision.routes.push(route.name.clone());
                 decision.deliveries.extend(deliveries);
             }
         }
         decision
+    }
+
+    /// What the routes that may want the event make of it, one after the other.
+    pub fn judge<'a>(
+        &'a self,
+        event: &'a Event,
+    ) -> impl Iterator<Item = (&'a Route, Result<Vec<Delivery>, Unwanted<'a>>)> {
+        let kind = event.kind().unwrap_or_default();
+        let candidates = self.by_type.get(kind).unwrap_or(&self.with_glob);
+        let mut scope = None;
+        candidates.iter().map(move |index| {
+            let route = &self.routes[*index];
+            (route, route.apply(event, &self.vars, &mut scope))
+        })
     }
 
     /// For every route of the file: what it sends, or why it does not want the event.

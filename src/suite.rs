@@ -1,6 +1,7 @@
 //! The file's own tests: an event in, and the complete list of what is sent.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -12,6 +13,9 @@ use crate::render::Delivery;
 use crate::rules::{DEFAULT_SOURCE, Rules};
 use crate::units::now;
 use crate::verify::Event;
+
+/// What all tests of a file may take: thousands of them fit in, and no file holds a reload up.
+const MOST_TIME: Duration = Duration::from_secs(1);
 
 /// One test of the file, ready to run.
 #[derive(Debug)]
@@ -97,8 +101,16 @@ fn compile_event(node: &Node, problems: &mut Problems) -> Option<Input> {
 /// Runs all tests. `folder` is where the file stands.
 pub fn run(rules: &Rules, tests: &[Test], folder: &Path) -> Report {
     let mut report = Report::default();
-    for test in tests {
-        let problems = test.run(rules, folder);
+    let deadline = Instant::now() + MOST_TIME;
+    for (index, test) in tests.iter().enumerate() {
+        let Some(problems) = test.run(rules, folder, deadline) else {
+            report.failed += tests.len() - index;
+            report.problems.push(
+                test.fails(&test.node, "all tests together take too long".to_owned())
+                    .expected(format!("less than {} s; this one and those after it did not run", MOST_TIME.as_secs())),
+            );
+            break;
+        };
         *(if problems.is_empty() { &mut report.passed } else { &mut report.failed }) += 1;
         report.problems.extend(problems);
     }
@@ -106,18 +118,25 @@ pub fn run(rules: &Rules, tests: &[Test], folder: &Path) -> Report {
 }
 
 impl Test {
-    fn run(&self, rules: &Rules, folder: &Path) -> Vec<Problem> {
+    /// What is not as expected; nothing if it takes too long.
+    fn run(&self, rules: &Rules, folder: &Path, deadline: Instant) -> Option<Vec<Problem>> {
         let json = match self.event(folder) {
             Ok(json) => json,
-            Err(problem) => return vec![*problem],
+            Err(problem) => return Some(vec![*problem]),
         };
         if let Some(source) = self.source.as_ref().filter(|source| rules.source(source).is_none()) {
-            return vec![self.fails(&self.node, format!("there is no source `{}`", shortened(source)))];
+            return Some(vec![self.fails(&self.node, format!("there is no source `{}`", shortened(source)))]);
         }
         let first = rules.source_names().next().map_or(DEFAULT_SOURCE, |name| name);
         let at = clerk::occurred_at(&json).unwrap_or_else(now);
         let event = Event::unsigned(self.source.as_deref().unwrap_or(first), "msg_test", json, at);
-        let mut sent = rules.decide(&event).deliveries;
+        let mut sent = Vec::new();
+        for (_, deliveries) in rules.judge(&event) {
+            if Instant::now() > deadline {
+                return None;
+            }
+            sent.extend(deliveries.unwrap_or_default());
+        }
         let open = self.take_fulfilled(&mut sent);
         let mut unmet = Vec::new();
         for expected in open {
@@ -129,7 +148,7 @@ impl Test {
         unmet.extend(sent.iter().map(|delivery| {
             self.fails(&self.node, format!("`{}` is sent, and the test does not expect it", delivery.route))
         }));
-        unmet
+        Some(unmet)
     }
 
     /// Takes the deliveries that are as expected, in whatever order, and gives the expectations that are left. Who

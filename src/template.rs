@@ -2,13 +2,13 @@
 
 mod functions;
 mod left_out;
+mod view;
 
 use std::sync::{Arc, LazyLock};
 
 use handlebars::template::{HelperTemplate, Parameter, Subexpression, TemplateElement};
 use handlebars::{
-    Context, Handlebars, RenderContext, RenderErrorReason, Renderable, StringOutput, Template as Compiled,
-    TemplateErrorReason, no_escape,
+    Handlebars, RenderContext, RenderErrorReason, Renderable, Template as Compiled, TemplateErrorReason, no_escape,
 };
 use serde_json::{Map, Value};
 
@@ -16,6 +16,7 @@ use crate::config::{Kind, Node};
 use crate::jsonpath::Query;
 use crate::problem::{Problem, Problems};
 pub use left_out::LeftOut;
+pub use view::View;
 
 /// The longest template text, in bytes, and the deepest nesting inside it. Far above what a
 /// notification needs, and low enough that neither compiling nor rendering gets out of hand.
@@ -28,6 +29,8 @@ const BUILT_IN: [&str; 15] =
 const BLOCKS: [&str; 4] = ["if", "unless", "each", "with"];
 /// Writes a value as JSON, so that a leaf of one expression keeps its type.
 const TYPED: &str = "deskbell-typed";
+/// Counts the rounds of a loop.
+const ROUND: &str = "deskbell-round";
 
 static REGISTRY: LazyLock<Handlebars<'static>> = LazyLock::new(|| {
     let mut registry = Handlebars::new();
@@ -47,6 +50,7 @@ pub struct Template {
     parts: Arc<[Compiled]>,
     /// The compiled texts of `jsonpath` calls.
     queries: Arc<[(String, Arc<Query>)]>,
+    loops: bool,
 }
 
 /// Why a template cannot be compiled.
@@ -81,8 +85,9 @@ impl Template {
         let mut compiled = Compiled::compile(text).map_err(|error| syntax_error(&error))?;
         let mut queries = Vec::new();
         check_elements(&compiled, &mut queries)?;
+        let loops = count_rounds(&mut compiled);
         let typed = keep_type(&mut compiled);
-        Ok(Self { compiled: Arc::new(compiled), typed, parts: Arc::new([]), queries: queries.into() })
+        Ok(Self { loops, compiled: Arc::new(compiled), typed, parts: Arc::new([]), queries: queries.into() })
     }
 
     /// The same template for an id: half of one would be somebody else's, so if one of its
@@ -106,27 +111,30 @@ impl Template {
     ///
     /// # Errors
     /// A helper that was given something it cannot work with.
-    pub fn render(&self, context: &Context) -> Result<Option<Value>, String> {
+    pub fn render(&self, view: &View) -> Result<Option<Value>, String> {
         for part in self.parts.iter() {
-            if typed_value(&self.run(part, context)?).is_none() {
+            if typed_value(&self.run(part, view)?).is_none() {
                 return Ok(None);
             }
         }
-        let text = self.run(&self.compiled, context)?;
+        let text = self.run(&self.compiled, view)?;
         Ok(if self.typed { typed_value(&text) } else { Some(Value::String(text)) })
     }
 
-    fn run(&self, compiled: &Compiled, context: &Context) -> Result<String, String> {
+    fn run(&self, compiled: &Compiled, view: &View) -> Result<String, String> {
         let mut render_context = RenderContext::new(None);
         if !self.queries.is_empty() {
             let helper = functions::JsonPath { queries: self.queries.clone() };
             render_context.register_local_helper("jsonpath", Box::new(helper));
         }
-        let mut output = StringOutput::new();
+        let (mut page, round) = view.page();
+        if self.loops {
+            render_context.register_local_helper(ROUND, Box::new(round));
+        }
         compiled
-            .render(&REGISTRY, context, &mut render_context, &mut output)
+            .render(&REGISTRY, &view.context, &mut render_context, &mut page)
             .map_err(|error| explain(error.reason()))?;
-        output.into_string().map_err(|error| error.to_string())
+        Ok(page.text)
     }
 }
 
@@ -182,6 +190,7 @@ fn syntax_error(error: &handlebars::TemplateError) -> TemplateError {
 fn explain(reason: &RenderErrorReason) -> String {
     match reason {
         RenderErrorReason::NestedError(error) => error.to_string(),
+        RenderErrorReason::IOError(error) => error.to_string(),
         other => other.to_string(),
     }
 }
@@ -264,6 +273,25 @@ fn keep_type(template: &mut Compiled) -> bool {
     true
 }
 
+/// Puts a count at the start of every loop. Says whether there is one.
+fn count_rounds(template: &mut Compiled) -> bool {
+    let mut loops = false;
+    for element in &mut template.elements {
+        let TemplateElement::HelperBlock(call) = element else { continue };
+        let is_loop = call_name(call) == "each";
+        for inner in [&mut call.template, &mut call.inverse].into_iter().flatten() {
+            loops |= count_rounds(inner);
+        }
+        if let Some(body) = call.template.as_mut().filter(|_| is_loop) {
+            let round = Compiled::compile(&format!("{{{{{ROUND}}}}}")).unwrap_or_default();
+            body.elements.splice(0..0, round.elements);
+            body.mapping.splice(0..0, round.mapping);
+            loops = true;
+        }
+    }
+    loops
+}
+
 /// A tree of templates, as in `payload`.
 #[derive(Clone, Debug)]
 pub enum Tree {
@@ -304,21 +332,24 @@ impl Tree {
     ///
     /// # Errors
     /// As [`Template::render`].
-    pub fn render(&self, context: &Context) -> Result<Option<Value>, String> {
+    pub fn render(&self, view: &View) -> Result<Option<Value>, String> {
         Ok(Some(match self {
-            Tree::Literal(value) => value.clone(),
-            Tree::Leaf(template) => return template.render(context),
+            Tree::Literal(value) => {
+                view.spend(value.as_str().map_or(0, str::len))?;
+                value.clone()
+            }
+            Tree::Leaf(template) => return template.render(view),
             Tree::List(items) => {
                 let mut list = Vec::with_capacity(items.len());
                 for item in items {
-                    list.extend(item.render(context)?);
+                    list.extend(item.render(view)?);
                 }
                 Value::Array(list)
             }
             Tree::Object(entries) => {
                 let mut object = Map::new();
                 for (key, value) in entries {
-                    object.extend(value.render(context)?.map(|value| (key.clone(), value)));
+                    object.extend(value.render(view)?.map(|value| (key.clone(), value)));
                 }
                 Value::Object(object)
             }

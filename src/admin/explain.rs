@@ -108,8 +108,7 @@ fn answer(body: &Bytes, running: &Arc<Rules>, store: &Store) -> Result<String, R
     let draft = question.routes.as_deref().map(compile).transpose()?;
     let rules = draft.as_ref().unwrap_or(running);
     let event = find(question, rules, store)?;
-    let explanation = Explanation::of(rules, &event)
-        .map_err(|message| Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message))?;
+    let explanation = Explanation::of(rules, &event);
     Ok(json!(explanation).to_string())
 }
 

@@ -73,7 +73,7 @@ impl Explain {
         };
         self.changes.apply(&mut json)?;
         let event = explain::event(&rules, self.source.as_deref(), json).map_err(Failure::usage)?;
-        Ok(json!(Explanation::of(&rules, &event).map_err(Failure::not_fine)?))
+        Ok(json!(Explanation::of(&rules, &event)))
     }
 
     /// An event that the gateway holds, through the rules that run or through those named.

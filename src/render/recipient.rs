@@ -66,12 +66,12 @@ impl Recipient {
                 clerk::subscriber(&scope.event.json).map(Value::Object).ok_or(Unsendable::NoSubscriberId)
             }
             Recipient::Subscriber(tree) => {
-                let subscriber = tree.render(&scope.context).map_err(Unsendable::Template)?;
+                let subscriber = tree.render(&scope.view).map_err(Unsendable::Template)?;
                 with_text_ids(subscriber.unwrap_or_default())
             }
             Recipient::FixedTopic(key) => Ok(topic(key)),
             Recipient::Topic(template) => {
-                let key = template.render(&scope.context).map_err(Unsendable::Template)?;
+                let key = template.render(&scope.view).map_err(Unsendable::Template)?;
                 key.as_ref().and_then(as_text).map(|key| topic(&key)).ok_or(Unsendable::NoTopicKey)
             }
         }
@@ -90,17 +90,17 @@ impl Recipient {
                 found.extend(facts.map(|fact| LeftOut::new(format!("subscriber.{fact}"), why_absent(fact))));
             }
             Recipient::Subscriber(tree) => {
-                tree.left_out("subscriber", &scope.context, &mut found);
-                let rendered = tree.render(&scope.context).ok().flatten();
+                tree.left_out("subscriber", &scope.view, &mut found);
+                let rendered = tree.render(&scope.view).ok().flatten();
                 let members = rendered.iter().filter_map(Value::as_object).flatten();
                 let refused = members.filter(|(key, value)| taken(key, (*value).clone()).is_none());
                 found.extend(refused.map(|(key, _)| LeftOut::new(format!("subscriber.{key}"), NO_TEXT)));
             }
             Recipient::FixedTopic(_) => {}
             Recipient::Topic(template) => {
-                let rendered = || template.render(&scope.context).ok().flatten();
+                let rendered = || template.render(&scope.view).ok().flatten();
                 let refused = || rendered().filter(|key| as_text(key).is_none()).map(|_| NO_TEXT.to_owned());
-                let reason = template.nothing(&scope.context).or_else(refused);
+                let reason = template.nothing(&scope.view).or_else(refused);
                 found.extend(reason.map(|reason| LeftOut::new("topic", reason)));
             }
         }

@@ -117,3 +117,19 @@ fn a_route_that_is_not_taken_says_why() {
         ],
     );
 }
+
+#[test]
+fn tests_that_take_too_long_together_are_not_all_run() {
+    let rounds = "{{#each vars.list}}{{#each @root.vars.list}}{{/each}}{{/each}}";
+    let list = vec!["1"; 2_000].join(",");
+    let tests = "  - { event: user.created, expect: [] }\n".repeat(1_000);
+    let rules = format!(
+        "vars: {{ list: [{list}] }}\nroutes:\n  - {{ event: user.created, workflow: w, payload: {{ a: \"{rounds}\" }} }}\ntests:\n{tests}"
+    );
+    let compiled = Compiled::of(rules.as_bytes(), Outside::Optional);
+    let report = compiled.run_tests(std::path::Path::new(""));
+    let last = report.problems.last().expect("a problem");
+    assert!(last.message.ends_with(": all tests together take too long"), "{}", last.message);
+    assert_eq!(report.failed, 1_000);
+    assert!(report.problems.len() < 1_000);
+}

@@ -33,6 +33,8 @@ pub const NAMES: [&str; 12] = [
     "sha256",
 ];
 
+/// The longest text that a helper makes, in bytes: eight times what Novu takes as a payload.
+const MAX_TEXT: usize = 4 << 20;
 const DEFAULT_DATE: &str = "%Y-%m-%dT%H:%M:%SZ";
 
 pub fn register(registry: &mut Handlebars<'static>) {
@@ -92,18 +94,34 @@ impl HelperDef for Function {
     ) -> Result<ScopedJson<'rc>, RenderError> {
         let values = helper.params().iter().map(|parameter| parameter.value()).collect();
         let call = Call { root: context.data(), values };
-        match (self.body)(&call) {
+        match (self.body)(&call).and_then(check_length) {
             Ok(value) => Ok(ScopedJson::Derived(value.unwrap_or_default())),
             Err(message) => Err(RenderErrorReason::Other(message).into()),
         }
     }
 }
 
+/// What one call makes must not feed another with ever more.
+fn check_length(value: Option<Value>) -> Result<Option<Value>, String> {
+    match &value {
+        Some(Value::String(text)) if text.len() > MAX_TEXT => Err(too_long()),
+        _ => Ok(value),
+    }
+}
+
+fn too_long() -> String {
+    format!("a helper would write more than {MAX_TEXT} bytes")
+}
+
 fn replace(call: &Call) -> Result<Option<Value>, String> {
     let (Some(from), Some(to)) = (call.text(1), call.text(2)) else {
         return Err("`replace` needs a text, what to replace and what with".to_owned());
     };
-    Ok(call.text(0).map(|text| text.replace(&from, &to).into()))
+    let Some(text) = call.text(0) else { return Ok(None) };
+    match text.len() + text.matches(&from).count().saturating_mul(to.len()) {
+        0..=MAX_TEXT => Ok(Some(text.replace(&from, &to).into())),
+        _ => Err(too_long()),
+    }
 }
 
 fn date(call: &Call) -> Result<Option<Value>, String> {

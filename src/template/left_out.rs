@@ -1,10 +1,9 @@
 //! Which leaves say nothing for an event, and why: a walk of its own, so that rendering pays nothing for it.
 
-use handlebars::Context;
 use handlebars::template::{HelperTemplate, Parameter, Template as Compiled, TemplateElement};
 use serde::{Deserialize, Serialize};
 
-use super::{Template, Tree, typed_value};
+use super::{Template, Tree, View, typed_value};
 
 /// A leaf of a route that is not in the request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,10 +21,10 @@ impl LeftOut {
 
 impl Template {
     /// Why the template renders to nothing, if it does.
-    pub fn nothing(&self, context: &Context) -> Option<String> {
+    pub fn nothing(&self, view: &View) -> Option<String> {
         let whole = self.typed.then_some(&*self.compiled);
         self.parts.iter().chain(whole).find_map(|expression| {
-            let written = self.run(expression, context).ok()?;
+            let written = self.run(expression, view).ok()?;
             typed_value(&written).is_none().then(|| silence(expression, &written))
         })
     }
@@ -33,20 +32,20 @@ impl Template {
 
 impl Tree {
     /// Every leaf that [`Tree::render`] leaves out. `path` is where the tree stands in its route.
-    pub fn left_out(&self, path: &str, context: &Context, found: &mut Vec<LeftOut>) {
+    pub fn left_out(&self, path: &str, view: &View, found: &mut Vec<LeftOut>) {
         match self {
             Tree::Literal(_) => {}
             Tree::Leaf(template) => {
-                found.extend(template.nothing(context).map(|reason| LeftOut::new(path, reason)));
+                found.extend(template.nothing(view).map(|reason| LeftOut::new(path, reason)));
             }
             Tree::List(items) => {
                 for (index, item) in items.iter().enumerate() {
-                    item.left_out(&format!("{path}[{index}]"), context, found);
+                    item.left_out(&format!("{path}[{index}]"), view, found);
                 }
             }
             Tree::Object(entries) => {
                 for (key, value) in entries {
-                    value.left_out(&format!("{path}.{key}"), context, found);
+                    value.left_out(&format!("{path}.{key}"), view, found);
                 }
             }
         }

@@ -1,3 +1,4 @@
+use super::view::TOO_MUCH;
 use super::*;
 use serde_json::json;
 
@@ -14,7 +15,7 @@ fn rendered(text: &str) -> Result<Option<Value>, String> {
         },
         "vars": {"app": "Acme"}
     });
-    Template::compile(text).map_err(|error| error.message)?.render(&Context::from(event))
+    Template::compile(text).map_err(|error| error.message)?.render(&View::new(event))
 }
 
 fn check(text: &str, expected: Value) {
@@ -78,7 +79,7 @@ fn helpers_do_what_they_say() {
 fn half_an_id_is_none() {
     let id = |text: &str| {
         let event = json!({"data": {"id": "org_1", "slug": null}});
-        Template::compile(text).map(Template::whole).expect(text).render(&Context::from(event))
+        Template::compile(text).map(Template::whole).expect(text).render(&View::new(event))
     };
     assert_eq!(id("org-{{data.id}}"), Ok(Some(json!("org-org_1"))));
     assert_eq!(id("{{data.id}}-{{data.slug}}"), Ok(None));
@@ -91,11 +92,11 @@ fn half_an_id_is_none() {
 #[test]
 fn what_says_nothing_says_why() {
     let event = json!({"data": {"id": "user_1", "none": null, "empty": "", "list": []}});
-    let context = Context::from(event);
+    let view = View::new(event);
     let check = |template: Result<Template, TemplateError>, text: &str, expected: Option<&str>| {
         let template = template.expect(text);
-        assert_eq!(template.nothing(&context).as_deref(), expected, "{text}");
-        assert_eq!(template.render(&context).map(|value| value.is_none()), Ok(expected.is_some()), "{text}");
+        assert_eq!(template.nothing(&view).as_deref(), expected, "{text}");
+        assert_eq!(template.render(&view).map(|value| value.is_none()), Ok(expected.is_some()), "{text}");
     };
     for (text, expected) in [
         ("{{data.id}}", None),
@@ -148,4 +149,37 @@ fn nesting_is_bounded() {
     assert!(Template::compile(&deep).is_err());
     let blocks = format!("{}{}", "{{#if a}}".repeat(5000), "{{/if}}".repeat(5000));
     assert!(Template::compile(&blocks).is_err());
+}
+
+#[test]
+fn no_template_does_more_than_an_event_may_cost() {
+    let list: Vec<u32> = (0..2_000).collect();
+    let view = || View::new(json!({"data": {"list": list, "text": "a\"".repeat(1_000)}}));
+    let refused = |text: &str, why: &str| {
+        let error = Template::compile(text).expect("a template").render(&view()).err();
+        assert!(error.as_ref().is_some_and(|error| error.contains(why)), "{error:?}");
+    };
+    let loops =
+        |body: &str| format!("{{{{#each data.list}}}}{{{{#each @root.data.list}}}}{body}{{{{/each}}}}{{{{/each}}}}");
+    refused(&loops(""), TOO_MUCH);
+    refused(&loops("{{#if this}}{{else}}{{/if}}"), TOO_MUCH);
+    refused(&loops("some text"), TOO_MUCH);
+    refused("{{#each data.list}}{{json @root.data.list}}{{/each}}", TOO_MUCH);
+    refused("x{{#with data}}{{#each list}}{{#each @root.data.list}}{{/each}}{{/each}}{{/with}}", TOO_MUCH);
+    refused(
+        "{{#if data}}{{#unless data.no}}{{#each data.list}}{{json @root.data}}{{/each}}{{/unless}}{{/if}}",
+        TOO_MUCH,
+    );
+    refused(&format!("{{{{replace data.text \"a\" \"{}\"}}}}", "b".repeat(5_000)), "more than 4194304 bytes");
+    refused(&format!("{{{{{}json data{}}}}}", "json (".repeat(14), ")".repeat(14)), "more than 4194304 bytes");
+
+    let rounds = Template::compile("{{#each data.list}}{{this}},{{else}}none{{/each}}").expect("a template");
+    let view = view();
+    let written = rounds.render(&view).expect("it renders").expect("a value");
+    assert!(written.as_str().is_some_and(|text| text.starts_with("0,1,2,") && text.ends_with("1999,")));
+    // What many leaves do together counts.
+    let error = (0..1_000).find_map(|_| rounds.render(&view).err());
+    assert_eq!(error.as_deref(), Some(TOO_MUCH));
+    let tree = Tree::Literal("x".repeat(1 << 20).into());
+    assert_eq!(tree.render(&view), Err(TOO_MUCH.to_owned()));
 }

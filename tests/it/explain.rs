@@ -370,14 +370,16 @@ fn what_would_end_dead_says_which_expression_is_missing() {
 }
 
 #[test]
-fn more_than_anybody_could_look_at_is_not_explained() {
+fn what_would_be_more_than_an_event_may_become_says_so() {
     let route = |number| {
         format!("  - {{ event: \"*\", workflow: w{number}, topic: t, payload: {{ all: \"{{{{data}}}}\" }} }}\n")
     };
     let folder = Folder::with(&(0..20).map(route).collect::<String>());
     let event = json!({"type": "user.created", "data": {"text": "x".repeat(1 << 20)}}).to_string();
-    let ran = folder.explain_input(&["-"], event.as_bytes()).failed(1);
-    ran.says(&["the requests of this event have more than 16777216 bytes, too many to show"]);
+    let said = folder.explain_input(&["-", "--json"], event.as_bytes()).fine().json();
+    let reason = |number: usize| said["routes"][number]["reason"].as_str();
+    let too_much = "it would end dead: a template failed: the templates of this event loop too often or write too much";
+    assert_eq!((reason(14), reason(19)), (None, Some(too_much)));
 }
 
 #[test]

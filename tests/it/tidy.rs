@@ -54,7 +54,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("base64", &["verify"]),
     ("clap", &["cli"]),
     ("granit_parser", &["config"]),
-    ("handlebars", &["template", "render"]),
+    ("handlebars", &["template"]),
     ("hmac", &["verify"]),
     ("http_body_util", &["http"]),
     ("hyper", &["http", "webhooks", "admin", "verify", "cli"]),
