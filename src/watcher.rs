@@ -251,7 +251,10 @@ fn watch_files(path: &Path, changed: mpsc::Sender<()>) -> Option<RecommendedWatc
         Ok(watcher)
     });
     watching
-        .inspect_err(|error| tracing::warn!(%error, "no file events; the rules are looked at every two seconds"))
+        .inspect_err(|error| {
+            let hint = "on Linux, raise `fs.inotify.max_user_instances` or `fs.inotify.max_user_watches`";
+            tracing::warn!(%error, hint, "no file events; the rules are looked at every two seconds");
+        })
         .ok()
 }
 
