@@ -2,23 +2,24 @@
 //!
 //! Derived structs stop at the first mistake; this tree lets every step report all of its own.
 
+mod path;
 mod read;
 mod scan;
 
 use serde_json::{Map, Number, Value};
 
 use crate::clerk;
-use crate::problem::{Place, Problem, Problems};
+use crate::problem::{Place, Problem, Problems, Severity};
 use crate::units::{Millis, parse_duration};
-pub use read::parse;
+pub use path::Path;
+pub use read::{MAX_FILE_BYTES, parse};
 
 /// A value of the file, and where it stands.
 #[derive(Clone, Debug)]
 pub struct Node {
     pub line: u32,
     pub column: u32,
-    /// Such as `routes[0].filter`; empty for the whole file.
-    pub path: String,
+    pub path: Path,
     pub kind: Kind,
 }
 
@@ -36,7 +37,7 @@ pub enum Kind {
 
 impl From<&Node> for Place {
     fn from(node: &Node) -> Self {
-        Self { line: node.line, column: node.column, path: node.path.clone() }
+        Self { line: node.line, column: node.column, path: node.path.to_string() }
     }
 }
 
@@ -66,6 +67,7 @@ impl<'a> Fields<'a> {
             Kind::Object(entries) => entries
                 .iter()
                 .filter(|(key, _)| !self.known.contains(&key.name.as_str()))
+                .take(MOST_WORDS)
                 .any(|(key, _)| clerk::nearest(&key.name, self.known.iter().copied()) == Some(name)),
             _ => false,
         };
@@ -78,11 +80,7 @@ impl Node {
     pub fn fields(&self, known: &'static [&'static str], problems: &mut Problems) -> Option<Fields<'_>> {
         let entries = self.entries(problems)?;
         for (key, node) in entries.iter().filter(|(key, _)| !known.contains(&key.name.as_str())) {
-            let hint = clerk::nearest(&key.name, known.iter().copied()).map(|near| format!("did you mean `{near}`?"));
-            let problem = Problem::error("unknown_key", node, format!("unknown key `{}`", key.name))
-                .expected(format!("one of {}", quoted(known)))
-                .maybe_hint(hint);
-            problems.push(Problem { line: key.line, column: key.column, ..problem });
+            problems.push_with(Severity::Error, || unknown_key(key, node, known));
         }
         Some(Fields { node: self, known })
     }
@@ -176,8 +174,7 @@ impl Node {
 
     /// Whether a text that is misplaced here may be a signing secret or a key, which nobody is shown.
     fn may_be_secret(&self) -> bool {
-        let block = self.path.split(['.', '[']).next();
-        matches!(block, Some("sources" | "novu"))
+        matches!(self.path.block(), Some("sources" | "novu"))
     }
 
     /// The value as JSON, nulls and all: part of an event, where null is a value.
@@ -223,9 +220,22 @@ impl Kind {
     }
 }
 
+fn unknown_key(key: &Key, node: &Node, known: &[&str]) -> Problem {
+    let hint = clerk::nearest(&key.name, known.iter().copied()).map(|near| format!("did you mean `{near}`?"));
+    let problem = Problem::error("unknown_key", node, format!("unknown key `{}`", key.name))
+        .expected(format!("one of {}", quoted(known)))
+        .maybe_hint(hint);
+    Problem { line: key.line, column: key.column, ..problem }
+}
+
+/// Nobody reads more words than these.
+const MOST_WORDS: usize = 50;
+
 /// "`a`, `b`, `c`"
 pub fn quoted(words: &[&str]) -> String {
-    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+    let more = (words.len() > MOST_WORDS).then(|| "…".to_owned());
+    let words = words.iter().take(MOST_WORDS).map(|word| format!("`{word}`"));
+    words.chain(more).collect::<Vec<_>>().join(", ")
 }
 
 /// A text from the file, short enough for a message.

@@ -13,7 +13,7 @@ use crate::config::{Fields, Kind, Node};
 use crate::jsonpath::Query;
 use crate::problem::Problems;
 use crate::route::{self, Choice, Pattern, Unwanted};
-use crate::template::Tree;
+use crate::template::{Tree, budget};
 use crate::units::{Millis, hex};
 use crate::verify::Event;
 use recipient::Recipient;
@@ -104,6 +104,7 @@ pub struct Scope<'a> {
 
 impl<'a> Scope<'a> {
     pub fn new(event: &'a Event, vars: &Value) -> Self {
+        budget::start();
         let mut data = match &event.json {
             Value::Object(members) => members.clone(),
             _ => Map::new(),
@@ -153,10 +154,11 @@ impl Message {
     }
 
     fn deliver(&self, route: &Arc<str>, workflow: &Choice, scope: &mut Scope<'_>, item: Option<&Value>) -> Delivery {
-        if let (Some(item), Value::Object(data)) = (item, scope.context.data_mut()) {
+        let room = item.map_or(Ok(()), budget::spend_value).map_err(Unsendable::Template);
+        if let (Some(item), Value::Object(data), Ok(())) = (item, scope.context.data_mut(), &room) {
             data.insert("item".to_owned(), item.clone());
         }
-        let request = self.request(workflow, scope);
+        let request = room.and_then(|()| self.request(workflow, scope));
         self.finish(route, scope.event, item, request)
     }
 

@@ -1,5 +1,7 @@
 //! Which routes want an event? Event types, sources, filters and the choice of a workflow; pure.
 
+mod pattern;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -9,9 +11,10 @@ use serde_json::Value;
 use crate::clerk;
 use crate::config::{Fields, Kind, Node, quoted, shortened};
 use crate::jsonpath::{Filter, Query, SyntaxError};
-use crate::problem::{Problem, Problems};
+use crate::problem::{Problem, Problems, Severity, WORK_OF_A_MISTAKE};
 use crate::template::{self, Template};
 use crate::verify::Event;
+pub use pattern::Pattern;
 
 /// The part of a route that says which events it wants, and which workflow they start.
 #[derive(Debug)]
@@ -21,43 +24,6 @@ pub struct Matcher {
     sources: Option<Vec<String>>,
     filters: Vec<Filter>,
     workflow: Workflow,
-}
-
-/// An event type, or a glob such as `organization.*`.
-#[derive(Debug)]
-pub struct Pattern(String);
-
-impl Pattern {
-    pub fn matches(&self, kind: &str) -> bool {
-        glob(self.0.as_bytes(), kind.as_bytes())
-    }
-
-    /// The event type, if the pattern names exactly one.
-    pub fn exact(&self) -> Option<&str> {
-        Some(self.0.as_str()).filter(|text| !text.contains('*'))
-    }
-}
-
-/// `*` stands for any text, and there may be several.
-fn glob(pattern: &[u8], text: &[u8]) -> bool {
-    let (mut at, mut star) = ((0, 0), None);
-    while at.1 < text.len() {
-        match pattern.get(at.0) {
-            Some(b'*') => {
-                star = Some(at);
-                at.0 += 1;
-            }
-            Some(byte) if *byte == text[at.1] => at = (at.0 + 1, at.1 + 1),
-            _ => match &mut star {
-                Some(star) => {
-                    star.1 += 1;
-                    at = (star.0 + 1, star.1);
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[at.0..].iter().all(|byte| *byte == b'*')
 }
 
 /// What a route starts at Novu.
@@ -86,7 +52,17 @@ pub enum Unwanted {
 }
 
 impl Matcher {
-    /// The workflow that the route starts for this event, or why it does not.
+    /// The workflow that the route starts for this event, if it wants it. Most routes do not want most events, and
+    /// nobody asks why.
+    pub fn choice(&self, event: &Event) -> Option<&Choice> {
+        let wanted = self.enabled
+            && self.wants_type(event.kind())
+            && self.wants_source(event)
+            && self.filters.iter().all(|filter| filter.holds(&event.json));
+        if wanted { self.workflow.choose(&event.json).ok() } else { None }
+    }
+
+    /// The same, or why the route does not want the event.
     pub fn wants(&self, event: &Event) -> Result<&Choice, Unwanted> {
         if !self.enabled {
             return Err(Unwanted::Disabled);
@@ -95,10 +71,8 @@ impl Matcher {
             let wanted: Vec<&str> = self.events.iter().map(|pattern| pattern.0.as_str()).collect();
             return Err(Unwanted::OtherType { wanted: quoted(&wanted), found: event.kind().map(str::to_owned) });
         }
-        if let Some(sources) =
-            self.sources.as_ref().filter(|sources| !sources.iter().any(|name| **name == *event.source))
-        {
-            let wanted: Vec<&str> = sources.iter().map(String::as_str).collect();
+        if !self.wants_source(event) {
+            let wanted: Vec<&str> = self.sources.iter().flatten().map(String::as_str).collect();
             return Err(Unwanted::OtherSource { wanted: quoted(&wanted), found: event.source.to_string() });
         }
         if let Some(filter) = self.filters.iter().find(|filter| !filter.holds(&event.json)) {
@@ -108,6 +82,10 @@ impl Matcher {
             });
         }
         self.workflow.choose(&event.json)
+    }
+
+    fn wants_source(&self, event: &Event) -> bool {
+        self.sources.as_ref().is_none_or(|sources| sources.iter().any(|name| **name == *event.source))
     }
 
     fn wants_type(&self, kind: Option<&str>) -> bool {
@@ -173,22 +151,17 @@ pub fn compile_events(fields: Fields<'_>, problems: &mut Problems) -> Option<Vec
 
 fn warn_of_unknown_type(node: &Node, text: &str, problems: &mut Problems) {
     let pattern = Pattern(text.to_owned());
-    if clerk::event_types().any(|kind| pattern.matches(kind)) {
+    if clerk::is_event_type(text) || clerk::event_types().any(|kind| pattern.matches(kind)) {
         return;
     }
-    let near = clerk::nearest(text, clerk::event_types());
-    problems.push(
-        Problem::error(
-            "unknown_event_type",
-            node,
-            format!("Clerk sends no event `{}` that is known here", shortened(text)),
-        )
-        .warning()
-        .hint(match near {
+    problems.push_with(Severity::Warning, || {
+        let message = format!("Clerk sends no event `{}` that is known here", shortened(text));
+        let near = clerk::nearest(text, clerk::event_types());
+        Problem::error("unknown_event_type", node, message).warning().hint(match near {
             Some(near) => format!("did you mean `{near}`?"),
             None => "`deskbell samples` lists the known ones".to_owned(),
-        }),
-    );
+        })
+    });
 }
 
 fn compile_sources(node: &Node, known: &[&str], problems: &mut Problems) -> Option<Vec<String>> {
@@ -220,7 +193,8 @@ fn compile_filters(node: &Node, problems: &mut Problems) -> Option<Vec<Filter>> 
     }
     let mut compile = |node: &Node| {
         let text = node.text(problems)?;
-        report_syntax(node, text, Filter::compile(text), problems)
+        let filter = compile_text(node, text, Filter::compile, problems)?;
+        problems.spend(node, filter.work()).map(|()| filter)
     };
     let filters: Vec<Option<Filter>> = node.one_or_list().iter().map(&mut compile).collect();
     filters.into_iter().collect()
@@ -229,14 +203,22 @@ fn compile_filters(node: &Node, problems: &mut Problems) -> Option<Vec<Filter>> 
 /// Compiles a query, or reports why not.
 pub fn compile_query(node: &Node, problems: &mut Problems) -> Option<Query> {
     let text = node.text(problems)?.trim();
-    report_syntax(node, text, Query::compile(text), problems)
+    let query = compile_text(node, text, Query::compile, problems)?;
+    problems.spend(node, query.work()).map(|()| query)
 }
 
-fn report_syntax<T>(node: &Node, text: &str, result: Result<T, SyntaxError>, problems: &mut Problems) -> Option<T> {
-    let error = match result {
+fn compile_text<T>(
+    node: &Node,
+    text: &str,
+    compile: fn(&str) -> Result<T, SyntaxError>,
+    problems: &mut Problems,
+) -> Option<T> {
+    problems.spend(node, 0)?;
+    let error = match compile(text) {
         Ok(compiled) => return Some(compiled),
         Err(error) => error,
     };
+    problems.spend(node, WORK_OF_A_MISTAKE)?;
     let before = text.get(..error.offset).unwrap_or(text).chars().count();
     let mut problem = Problem::error("bad_jsonpath", node, format!("{}, at character {}", error.message, before + 1))
         .maybe_hint(error.hint);
@@ -363,30 +345,6 @@ impl fmt::Display for Unwanted {
             }
             Unwanted::NoCase { by, found } => write!(formatter, "no case and no default for `{by}`, which is {found}"),
             Unwanted::NothingSelected { each } => write!(formatter, "`each` selects nothing: `{each}`"),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn globs_match_whole_types() {
-        for (pattern, kind, expected) in [
-            ("user.created", "user.created", true),
-            ("user.created", "user.created2", false),
-            ("organization.*", "organization.created", true),
-            ("organization.*", "organizationMembership.created", false),
-            ("*.created", "user.created", true),
-            ("*.created", "user.deleted", false),
-            ("*", "", true),
-            ("*", "anything", true),
-            ("o*n*.created", "organization.created", true),
-            ("a*a", "a", false),
-            ("", "", true),
-        ] {
-            assert_eq!(Pattern(pattern.to_owned()).matches(kind), expected, "{pattern} {kind}");
         }
     }
 }

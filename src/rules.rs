@@ -2,6 +2,7 @@
 
 mod sources;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use crate::novu::Account;
 use crate::outside::Resolver;
 use crate::problem::{Problem, Problems, Severity};
 use crate::render::{Delivery, Message, Scope};
-use crate::route::{self, Matcher, Unwanted};
+use crate::route::{self, Choice, Matcher, Unwanted};
 use crate::settings::Settings;
 use crate::verify::{Event, Secret};
 use sources::Sources;
@@ -30,9 +31,9 @@ pub struct Rules {
     /// In the order of the file.
     sources: Sources,
     routes: Vec<Route>,
-    /// For each known event type, the routes that may want it, in the order of the file.
+    /// For each event type, the routes that may want it, in the order of the file.
     by_type: HashMap<String, Vec<usize>>,
-    /// For every other type.
+    /// The routes that may want any other type too.
     with_glob: Vec<usize>,
     vars: Value,
 }
@@ -95,12 +96,18 @@ impl Rules {
 
     /// Which routes want the event, and what each sends.
     pub fn decide(&self, event: &Event) -> Decision {
+        self.decide_while(event, || true)
+    }
+
+    /// The same for somebody with less time: the routes for which there is none left are not asked.
+    pub fn decide_while(&self, event: &Event, is_time: impl Fn() -> bool) -> Decision {
         let kind = event.kind().unwrap_or_default();
-        let candidates = self.by_type.get(kind).unwrap_or(&self.with_glob);
+        let candidates = self.candidates(kind);
         let mut scope = None;
         let mut decision = Decision { deliveries: Vec::new(), routes: Vec::new(), revision: self.revision.clone() };
-        for route in candidates.iter().map(|index| &self.routes[*index]) {
-            if let Ok(deliveries) = route.apply(event, &self.vars, &mut scope) {
+        for route in candidates.iter().map(|index| &self.routes[*index]).take_while(|_| is_time()) {
+            let Some(workflow) = route.matcher.choice(event) else { continue };
+            if let Ok(deliveries) = route.render(workflow, event, &self.vars, &mut scope) {
                 decision.routes.push(route.name.clone());
                 decision.deliveries.extend(deliveries);
             }
@@ -108,10 +115,30 @@ impl Rules {
         decision
     }
 
+    /// The routes that may want an event of this type, in the order of the file.
+    fn candidates(&self, kind: &str) -> Cow<'_, [usize]> {
+        match self.by_type.get(kind) {
+            None => Cow::Borrowed(&self.with_glob),
+            Some(known) if clerk::is_event_type(kind) => Cow::Borrowed(known),
+            Some(named) => {
+                let mut all = [named.as_slice(), &self.with_glob].concat();
+                all.sort_unstable();
+                all.dedup();
+                Cow::Owned(all)
+            }
+        }
+    }
+
     /// For every route of the file: what it sends, or why it does not want the event.
     pub fn explain(&self, event: &Event) -> Vec<(&Route, Result<Vec<Delivery>, Unwanted>)> {
         let mut scope = None;
         self.routes.iter().map(|route| (route, route.apply(event, &self.vars, &mut scope))).collect()
+    }
+
+    /// The same for one route, if there is one of that name.
+    pub fn explain_route(&self, name: &str, event: &Event) -> Option<Result<Vec<Delivery>, Unwanted>> {
+        let route = self.routes.iter().find(|route| *route.name == *name)?;
+        Some(route.apply(event, &self.vars, &mut None))
     }
 }
 
@@ -122,7 +149,16 @@ impl Route {
         vars: &Value,
         scope: &mut Option<Scope<'a>>,
     ) -> Result<Vec<Delivery>, Unwanted> {
-        let workflow = self.matcher.wants(event)?;
+        self.render(self.matcher.wants(event)?, event, vars, scope)
+    }
+
+    fn render<'a>(
+        &self,
+        workflow: &Choice,
+        event: &'a Event,
+        vars: &Value,
+        scope: &mut Option<Scope<'a>>,
+    ) -> Result<Vec<Delivery>, Unwanted> {
         let scope = scope.get_or_insert_with(|| Scope::new(event, vars));
         self.message.render(&self.name, workflow, scope)
     }
@@ -152,28 +188,30 @@ const ROUTE_KEYS: [&str; 19] = [
     "allow",
 ];
 
-/// Every known type, and every type that is named, has its list; globs are matched only once.
+/// Every known type has its list, with those of globs in it. Others have the routes that name them, because their
+/// number is not bounded; those of globs are in a list of their own.
 fn index(routes: &[Route]) -> (HashMap<String, Vec<usize>>, Vec<usize>) {
     let mut by_type: HashMap<String, Vec<usize>> =
         clerk::event_types().map(|kind| (kind.to_owned(), Vec::new())).collect();
-    for exact in routes.iter().flat_map(|route| route.matcher.patterns()).filter_map(|pattern| pattern.exact()) {
-        by_type.entry(exact.to_owned()).or_default();
-    }
     let mut with_glob = Vec::new();
     for (position, route) in routes.iter().enumerate() {
         let patterns = route.matcher.patterns();
-        if patterns.iter().all(|pattern| pattern.exact().is_some()) {
-            for kind in patterns.iter().filter_map(|pattern| pattern.exact()) {
-                let list = by_type.entry(kind.to_owned()).or_default();
-                if list.last() != Some(&position) {
-                    list.push(position);
-                }
+        for exact in patterns.iter().filter_map(|pattern| pattern.exact()) {
+            let list = by_type.entry(exact.to_owned()).or_default();
+            if list.last() != Some(&position) {
+                list.push(position);
             }
+        }
+        if patterns.iter().all(|pattern| pattern.exact().is_some()) {
             continue;
         }
         with_glob.push(position);
-        let wanted = by_type.iter_mut().filter(|(kind, _)| patterns.iter().any(|pattern| pattern.matches(kind)));
-        wanted.for_each(|(_, list)| list.push(position));
+        for kind in clerk::event_types().filter(|kind| patterns.iter().any(|pattern| pattern.matches(kind))) {
+            let list = by_type.entry(kind.to_owned()).or_default();
+            if list.last() != Some(&position) {
+                list.push(position);
+            }
+        }
     }
     (by_type, with_glob)
 }
@@ -194,9 +232,11 @@ fn compile_routes(file: Fields<'_>, sources: &[&str], problems: &mut Problems) -
     }
     let mut names: HashMap<String, u32> = HashMap::new();
     let items = file.get("routes")?.list(problems)?;
-    let routes: Vec<Option<Route>> =
-        items.iter().map(|item| compile_route(item, sources, &mut names, problems)).collect();
-    routes.into_iter().collect()
+    let mut routes = Vec::new();
+    for item in items {
+        routes.extend(compile_route(item, sources, &mut names, problems));
+    }
+    (routes.len() == items.len()).then_some(routes)
 }
 
 fn compile_route(
@@ -207,7 +247,7 @@ fn compile_route(
 ) -> Option<Route> {
     let fields = node.fields(&ROUTE_KEYS, problems)?;
     let allowed = compile_allow(fields, problems);
-    let mut found = Problems::default();
+    let mut found = problems.of_part();
     if let Some(action) = fields.get("action") {
         action.word(&["trigger"], &mut found);
     }

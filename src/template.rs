@@ -1,19 +1,20 @@
 //! Handlebars as `routes.yaml` uses it: one template per leaf, compiled when the file is read.
 
+pub mod budget;
 mod functions;
 
 use std::sync::{Arc, LazyLock};
 
 use handlebars::template::{HelperTemplate, Parameter, Subexpression, TemplateElement};
 use handlebars::{
-    Context, Handlebars, RenderContext, RenderErrorReason, Renderable, StringOutput, Template as Compiled,
+    Context, Handlebars, Output, RenderContext, RenderErrorReason, Renderable, Template as Compiled,
     TemplateErrorReason, no_escape,
 };
 use serde_json::{Map, Value};
 
 use crate::config::{Kind, Node};
 use crate::jsonpath::Query;
-use crate::problem::{Problem, Problems};
+use crate::problem::{Problem, Problems, WORK_OF_A_MISTAKE};
 
 /// The longest template text, in bytes, and the deepest nesting inside it. Far above what a
 /// notification needs, and low enough that neither compiling nor rendering gets out of hand.
@@ -26,6 +27,9 @@ const BUILT_IN: [&str; 15] =
 const BLOCKS: [&str; 4] = ["if", "unless", "each", "with"];
 /// Writes a value as JSON, so that a leaf of one expression keeps its type.
 const TYPED: &str = "deskbell-typed";
+/// Counts one turn of a loop.
+const TURN: &str = "deskbell-turn";
+const COUNT_TURN: &str = "{{deskbell-turn}}";
 
 static REGISTRY: LazyLock<Handlebars<'static>> = LazyLock::new(|| {
     let mut registry = Handlebars::new();
@@ -66,6 +70,7 @@ impl Template {
         let mut compiled = Compiled::compile(text).map_err(|error| syntax_error(&error))?;
         let mut queries = Vec::new();
         check_elements(&compiled.elements, &mut queries)?;
+        count_turns(&mut compiled);
         let typed = keep_type(&mut compiled);
         Ok(Self { compiled: Arc::new(compiled), typed, parts: Arc::new([]), queries: queries.into() })
     }
@@ -107,11 +112,22 @@ impl Template {
             let helper = functions::JsonPath { queries: self.queries.clone() };
             render_context.register_local_helper("jsonpath", Box::new(helper));
         }
-        let mut output = StringOutput::new();
+        let mut output = Text(String::new());
         compiled
             .render(&REGISTRY, context, &mut render_context, &mut output)
             .map_err(|error| explain(error.reason()))?;
-        output.into_string().map_err(|error| error.to_string())
+        Ok(output.0)
+    }
+}
+
+/// What a template has written, all of it counted.
+struct Text(String);
+
+impl Output for Text {
+    fn write(&mut self, text: &str) -> std::io::Result<()> {
+        budget::spend(text.len()).map_err(std::io::Error::other)?;
+        self.0.push_str(text);
+        Ok(())
     }
 }
 
@@ -170,6 +186,7 @@ fn syntax_error(error: &handlebars::TemplateError) -> TemplateError {
 fn explain(reason: &RenderErrorReason) -> String {
     match reason {
         RenderErrorReason::NestedError(error) => error.to_string(),
+        RenderErrorReason::IOError(error) => error.to_string(),
         other => other.to_string(),
     }
 }
@@ -229,6 +246,18 @@ fn unknown_helper(name: &str, known: &[&str], what: &str) -> TemplateError {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("there are {}", crate::config::quoted(known)),
         }),
+    }
+}
+
+/// Makes every turn of a loop count itself.
+fn count_turns(template: &mut Compiled) {
+    for element in &mut template.elements {
+        let TemplateElement::HelperBlock(call) = element else { continue };
+        let is_loop = call_name(call) == "each";
+        [&mut call.template, &mut call.inverse].into_iter().flatten().for_each(count_turns);
+        if let (true, Some(body), Ok(count)) = (is_loop, &mut call.template, Compiled::compile(COUNT_TURN)) {
+            body.elements.extend(count.elements);
+        }
     }
 }
 
@@ -293,7 +322,10 @@ impl Tree {
     /// As [`Template::render`].
     pub fn render(&self, context: &Context) -> Result<Option<Value>, String> {
         Ok(Some(match self {
-            Tree::Literal(value) => value.clone(),
+            Tree::Literal(value) => {
+                budget::spend_value(value)?;
+                value.clone()
+            }
             Tree::Leaf(template) => return template.render(context),
             Tree::List(items) => {
                 let mut list = Vec::with_capacity(items.len());
@@ -313,11 +345,22 @@ impl Tree {
     }
 }
 
+/// What compiling a text costs, in short queries: Handlebars counts all of it anew for the place of each expression.
+fn work(text: &str) -> usize {
+    let expressions = text.matches("{{").count();
+    1 + expressions + expressions * expressions / 2_000
+}
+
 /// Compiles the text of a node, or reports why not.
 pub fn compile_at(node: &Node, text: &str, problems: &mut Problems) -> Option<Template> {
+    problems.spend(node, work(text))?;
     match Template::compile(text) {
-        Ok(template) => Some(template),
+        Ok(template) => {
+            let work = template.queries.iter().map(|(_, query)| query.work()).sum();
+            problems.spend(node, work).map(|()| template)
+        }
         Err(error) => {
+            problems.spend(node, WORK_OF_A_MISTAKE)?;
             problems.push(Problem::error("bad_template", node, error.message).maybe_hint(error.hint));
             None
         }

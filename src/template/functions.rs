@@ -13,7 +13,7 @@ use jiff::tz::TimeZone;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::{TYPED, TemplateError};
+use super::{TURN, TYPED, TemplateError, budget};
 use crate::clerk;
 use crate::jsonpath::Query;
 use crate::units::hex;
@@ -53,6 +53,7 @@ pub fn register(registry: &mut Handlebars<'static>) {
         registry.register_helper(name, Box::new(Function { body }));
     }
     registry.register_helper(TYPED, Box::new(Typed));
+    registry.register_helper(TURN, Box::new(Turn));
 }
 
 type Body = fn(&Call) -> Result<Option<Value>, String>;
@@ -92,10 +93,9 @@ impl HelperDef for Function {
     ) -> Result<ScopedJson<'rc>, RenderError> {
         let values = helper.params().iter().map(|parameter| parameter.value()).collect();
         let call = Call { root: context.data(), values };
-        match (self.body)(&call) {
-            Ok(value) => Ok(ScopedJson::Derived(value.unwrap_or_default())),
-            Err(message) => Err(RenderErrorReason::Other(message).into()),
-        }
+        let value = (self.body)(&call).map_err(RenderErrorReason::Other)?.unwrap_or_default();
+        budget::spend_value(&value).map_err(RenderErrorReason::Other)?;
+        Ok(ScopedJson::Derived(value))
     }
 }
 
@@ -103,7 +103,10 @@ fn replace(call: &Call) -> Result<Option<Value>, String> {
     let (Some(from), Some(to)) = (call.text(1), call.text(2)) else {
         return Err("`replace` needs a text, what to replace and what with".to_owned());
     };
-    Ok(call.text(0).map(|text| text.replace(&from, &to).into()))
+    let Some(text) = call.text(0) else { return Ok(None) };
+    // Before it is made: it may be larger than any memory.
+    budget::spend(text.matches(&from).count().saturating_mul(to.len()))?;
+    Ok(Some(text.replace(&from, &to).into()))
 }
 
 fn date(call: &Call) -> Result<Option<Value>, String> {
@@ -181,11 +184,27 @@ impl HelperDef for JsonPath {
         let text = helper.param(0).and_then(|parameter| parameter.value().as_str());
         let query = self.queries.iter().find(|(known, _)| Some(known.as_str()) == text);
         let nodes = query.map_or(Vec::new(), |(_, query)| query.select(context.data()));
+        nodes.iter().try_for_each(|node| budget::spend_value(node)).map_err(RenderErrorReason::Other)?;
         Ok(ScopedJson::Derived(match nodes.as_slice() {
             [] => Value::Null,
             [node] => (*node).clone(),
             nodes => nodes.iter().map(|node| (*node).clone()).collect(),
         }))
+    }
+}
+
+struct Turn;
+
+impl HelperDef for Turn {
+    fn call<'reg: 'rc, 'rc>(
+        &self,
+        _: &Helper<'rc>,
+        _: &'reg Handlebars<'reg>,
+        _: &'rc Context,
+        _: &mut RenderContext<'reg, 'rc>,
+        _: &mut dyn Output,
+    ) -> HelperResult {
+        Ok(budget::spend(budget::TURN).map_err(RenderErrorReason::Other)?)
     }
 }
 
@@ -201,6 +220,7 @@ impl HelperDef for Typed {
         output: &mut dyn Output,
     ) -> HelperResult {
         if let Some(value) = helper.param(0).filter(|parameter| !parameter.is_value_missing()) {
+            budget::spend_value(value.value()).map_err(RenderErrorReason::Other)?;
             output.write(&value.value().to_string())?;
         }
         Ok(())

@@ -264,6 +264,22 @@ fn a_broken_file_leaves_the_good_rules_running_and_says_so() {
 }
 
 #[test]
+fn a_file_with_very_much_wrong_in_it_is_told_in_part() {
+    let watched = Watched::new(|_| {});
+    let nested = format!("vars: {}1{}", "{ a: ".repeat(62), " }".repeat(62));
+    let wrong = "  - { event: user.created, workflow: hello, filer: x }\n".repeat(5_000);
+    write(watched.place.path("routes.yaml"), &format!("{nested}\n{}", watched.rules(&wrong)));
+    wait_until_it_is_rejected(&watched.gateway);
+    let page = watched.gateway.get("/api/rules").json();
+    let problems = page["last_reload"]["problems"].as_array().expect("problems");
+    assert_eq!((problems.len(), &problems[1000]["code"]), (1001, &json!("more_problems")));
+    let log = watched.gateway.log();
+    assert_eq!(log.lines().filter(|line| line.contains("unknown key `filer`")).count(), 20, "{log}");
+    assert!(log.contains("and 981 more errors"), "{log}");
+    watched.decides("welcome");
+}
+
+#[test]
 fn a_file_whose_tests_fail_is_refused() {
     let watched = Watched::new(|_| {});
     let failing = format!("{}tests: [{{ event: user.created, expect: [] }}]\n", watched.rules(HELLO));
@@ -433,7 +449,7 @@ fn each_event_is_decided_by_one_revision_and_none_is_refused() {
             });
         }
         let _over = Over(&edits_are_over);
-        for edit in 1..=20 {
+        for edit in 1..=50 {
             let text = &texts[edit % 2];
             place.write_rules(text);
             match edit % 4 {

@@ -29,7 +29,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("observe", "clerk store units"),
     ("settings", "config novu outside problem units"),
     ("rules", "clerk config novu outside problem render route settings verify"),
-    ("suite", "clerk config problem render rules units verify"),
+    ("suite", "clerk config outside problem render rules units verify"),
     ("compiled", "config outside problem rules suite units"),
     ("watcher", "compiled novu observe outside problem rules units verify"),
     ("receive", "observe render rules store units verify"),

@@ -1,29 +1,12 @@
 //! With file events and without: what the kernel refuses is refused here by a library in front of it.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::OnceLock;
+use std::path::Path;
 use std::time::Instant;
 
 use super::{HELLO, Watched, write};
-use crate::harness::{Gateway, Place, WELCOME, deskbell, eventually, repository};
+use crate::harness::{Gateway, Place, WELCOME, deskbell, eventually};
 use crate::novu::Novu;
-
-/// Puts `preload.c` between a gateway and the kernel.
-fn preload(command: &mut Command) {
-    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
-    let library = LIBRARY.get_or_init(|| {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let library = folder.join(format!("preload-{}.so", std::process::id()));
-        let mut compiler = Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
-        compiler.args(["-shared", "-fPIC", "-o"]).arg(&library).arg(repository("tests/it/reload/preload.c"));
-        assert!(compiler.arg("-ldl").status().expect("a C compiler, which SQLite needs as well").success());
-        let whole = folder.join("preload.so");
-        std::fs::rename(library, &whole).expect("it takes the place of an older one");
-        whole
-    });
-    command.env("LD_PRELOAD", library);
-}
+use crate::preload::{let_fail, let_mount};
 
 fn lines(gateway: &Gateway, with: &str) -> Vec<serde_json::Value> {
     let log = gateway.log();
@@ -37,13 +20,7 @@ fn rewrite(folder: &Path, text: &str) {
 #[test]
 fn without_file_events_a_changed_file_is_taken_all_the_same() {
     for (call, reason) in [("inotify_init1", "Too many open files"), ("inotify_add_watch", "limit")] {
-        let watched = Watched::started(
-            |_| {},
-            |command| {
-                preload(command);
-                command.env("FAILING_CALL", call);
-            },
-        );
+        let watched = Watched::started(|_| {}, |command| let_fail(command, call));
         watched.change(HELLO, "hello", rewrite);
         watched.change(WELCOME, "welcome", rewrite);
         let told = lines(&watched.gateway, "no file events");
@@ -83,8 +60,7 @@ fn with_file_events_nothing_waits_for_the_next_look() {
 fn warnings_with_mounts(place: &Place, mounts: &str, arguments: &[&str]) -> Vec<serde_json::Value> {
     write(place.path("mounts"), mounts);
     let gateway = place.start_with(|command| {
-        preload(command);
-        command.env("MOUNTINFO", place.path("mounts"));
+        let_mount(command, &place.path("mounts"));
         command.args(arguments);
     });
     lines(&gateway, "mounted on its own")
@@ -117,9 +93,9 @@ fn dev_warns_of_a_file_that_is_mounted_alone() {
     let real = place.path("routes.yaml").canonicalize().expect("a path");
     write(place.path("mounts"), &format!("22 21 8:1 /x {} rw - ext4 /x rw\n", real.display()));
     let mut command = deskbell();
-    preload(&mut command);
+    let_mount(&mut command, &place.path("mounts"));
     command.args(["dev", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--log-format", "json"]);
-    command.env("MOUNTINFO", place.path("mounts")).current_dir(place.folder.path());
+    command.current_dir(place.folder.path());
     let gateway = Gateway::spawn(command);
     eventually("it warns", || (lines(&gateway, "mounted on its own").len() == 1).then_some(()));
 }
