@@ -1,6 +1,6 @@
 # The two commands of the README, and what continuous integration runs.
 
-.PHONY: run test bench
+.PHONY: run test soak fuzz bench
 
 # The gateway on this machine, with no accounts: nothing is sent, everything is shown.
 run:
@@ -9,8 +9,17 @@ run:
 # Formatting, lints and every test.
 test:
 	cargo fmt --check
-	cargo clippy --all-targets -- -D warnings
+	cargo clippy --all-targets --test soak -- -D warnings
 	cargo test
+
+# What only shows after minutes: figures are printed, and judged.
+soak:
+	cargo test --release --test soak -- --nocapture --test-threads 1
+
+# Spoiled files of rules, other ones each time.
+fuzz:
+	FUZZ_CASES=$${FUZZ_CASES:-1000000} FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)000000} \
+		cargo test --release --test fuzz -- --nocapture
 
 # What the rules cost for one event.
 bench:

@@ -1,6 +1,8 @@
 //! A file of rules read whole: the rules, the file's own tests, and every problem at once.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -23,6 +25,13 @@ pub struct Compiled {
     pub problems: Vec<Problem>,
     /// The secret files that were read, and what was in them.
     pub files: BTreeMap<PathBuf, Option<Vec<u8>>>,
+}
+
+/// Reads a file of rules, and no more than it takes to see that it is too large.
+pub fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(config::MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 impl Compiled {

@@ -3,6 +3,7 @@
 //! Derived structs stop at the first mistake; this tree lets every step report all of its own.
 
 mod fields;
+mod path;
 mod read;
 mod scan;
 
@@ -10,15 +11,15 @@ use serde_json::{Map, Number, Value};
 
 use crate::problem::{Place, Problem, Problems};
 pub use fields::Fields;
-pub use read::parse;
+pub use path::Path;
+pub use read::{MAX_FILE_BYTES, parse};
 
 /// A value of the file, and where it stands.
 #[derive(Clone, Debug)]
 pub struct Node {
     pub line: u32,
     pub column: u32,
-    /// Such as `routes[0].filter`; empty for the whole file.
-    pub path: String,
+    pub path: Path,
     /// Where it was written first, if it stands here by an alias.
     defined: (u32, u32),
     pub kind: Kind,
@@ -38,7 +39,7 @@ pub enum Kind {
 
 impl From<&Node> for Place {
     fn from(node: &Node) -> Self {
-        Self { line: node.line, column: node.column, path: node.path.clone(), defined: node.defined }
+        Self { line: node.line, column: node.column, path: node.path.to_string(), defined: node.defined }
     }
 }
 
@@ -108,8 +109,7 @@ impl Node {
 
     /// Whether a text that is misplaced here may be a signing secret or a key, which nobody is shown.
     fn may_be_secret(&self) -> bool {
-        let block = self.path.split(['.', '[']).next();
-        matches!(block, Some("sources" | "novu"))
+        matches!(self.path.block(), Some("sources" | "novu"))
     }
 
     /// The value as JSON, nulls and all: part of an event, where null is a value.
@@ -155,9 +155,14 @@ impl Kind {
     }
 }
 
+/// Nobody reads more words than these.
+const MOST_WORDS: usize = 50;
+
 /// "`a`, `b`, `c`"
 pub fn quoted(words: &[&str]) -> String {
-    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+    let more = (words.len() > MOST_WORDS).then(|| "…".to_owned());
+    let words = words.iter().take(MOST_WORDS).map(|word| format!("`{word}`"));
+    words.chain(more).collect::<Vec<_>>().join(", ")
 }
 
 /// A text from the file, short enough for a message.

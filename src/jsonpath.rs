@@ -25,6 +25,7 @@ use serde_json::Value;
 pub struct Filter {
     text: String,
     expression: Logical,
+    work: usize,
 }
 
 impl Filter {
@@ -34,7 +35,13 @@ impl Filter {
     ///
     /// Where the text leaves RFC 9535 or the bounds of this module.
     pub fn compile(text: &str) -> Result<Filter, SyntaxError> {
-        Ok(Filter { text: text.to_owned(), expression: compile::expression(text)? })
+        let (expression, work) = compile::expression(text)?;
+        Ok(Filter { text: text.to_owned(), expression, work })
+    }
+
+    /// What compiling it has cost: see [`Query::work`].
+    pub fn work(&self) -> usize {
+        self.work
     }
 
     /// The text this filter was compiled from.
@@ -83,6 +90,7 @@ pub struct Query {
     absolute: bool,
     singular: bool,
     segments: Vec<Segment>,
+    work: usize,
 }
 
 impl Query {
@@ -92,7 +100,13 @@ impl Query {
     ///
     /// Where the text leaves RFC 9535 or the bounds of this module.
     pub fn compile(text: &str) -> Result<Query, SyntaxError> {
-        compile::query(text)
+        let (query, work) = compile::query(text)?;
+        Ok(Query { work, ..query })
+    }
+
+    /// What compiling it has cost, in short queries: patterns cost more.
+    pub fn work(&self) -> usize {
+        self.work
     }
 
     /// The text this query was compiled from.

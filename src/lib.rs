@@ -57,6 +57,7 @@ pub mod observe;
 pub mod compiled;
 pub mod config;
 pub mod keys;
+pub mod mount;
 pub mod outside;
 pub mod problem;
 pub mod rules;

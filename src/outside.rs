@@ -1,7 +1,9 @@
 //! Values from outside the file: `${VAR}` and `${file:/run/secrets/x}`, resolved after YAML is parsed.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -10,6 +12,27 @@ use crate::problem::{Problem, Problems, Severity};
 
 /// The most that is read of a secret file, in bytes.
 const MAX_SECRET_FILE: usize = 64 * 1024;
+
+/// The most that comes in from outside in all, in bytes.
+const MAX_OUTSIDE: usize = 1 << 20;
+
+/// Reads a file that has an end: a device or a pipe may have none.
+pub fn read_file(path: &Path, most: usize) -> std::io::Result<Vec<u8>> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(std::io::Error::other("it is not a file"));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(most as u64 + 1).read_to_end(&mut bytes)?;
+    match bytes.len() > most {
+        true => Err(std::io::Error::other(format!("it has more than {most} bytes"))),
+        false => Ok(bytes),
+    }
+}
+
+/// What is in a secret file.
+pub fn read_secret(path: &Path) -> std::io::Result<Vec<u8>> {
+    read_file(path, MAX_SECRET_FILE)
+}
 
 /// Where `${…}` comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,11 +57,12 @@ pub struct Resolver {
     outside: Outside,
     /// The secret files and what was in them, so that a change is seen.
     pub files: BTreeMap<PathBuf, Option<Vec<u8>>>,
+    left: usize,
 }
 
 impl Resolver {
     pub fn new(outside: Outside) -> Self {
-        Self { outside, files: BTreeMap::new() }
+        Self { outside, files: BTreeMap::new(), left: MAX_OUTSIDE }
     }
 
     /// Resolves a text of the file.
@@ -115,7 +139,11 @@ impl Resolver {
         };
         match value.trim() {
             "" => Err("is empty".to_owned()),
-            value => Ok(value.to_owned()),
+            value if value.len() > self.left => Err("is too much, with all that came before it".to_owned()),
+            value => {
+                self.left -= value.len();
+                Ok(value.to_owned())
+            }
         }
     }
 
@@ -126,13 +154,10 @@ impl Resolver {
     }
 
     fn read(&mut self, path: &str) -> Result<String, String> {
-        let content = std::fs::read(path);
+        let content = read_secret(Path::new(path));
         self.files.insert(PathBuf::from(path), content.as_ref().ok().cloned());
         let content = content.map_err(|error| format!("cannot be read: {error}"))?;
-        match String::from_utf8(content) {
-            Ok(text) if text.len() <= MAX_SECRET_FILE => Ok(text),
-            _ => Err("is not a short text".to_owned()),
-        }
+        String::from_utf8(content).map_err(|_| "is not a text".to_owned())
     }
 
     /// An error where values are needed, a note where they are not.

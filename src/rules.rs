@@ -2,6 +2,7 @@
 
 mod sources;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -31,9 +32,9 @@ pub struct Rules {
     /// In the order of the file.
     sources: Sources,
     routes: Vec<Route>,
-    /// For each known event type, the routes that may want it, in the order of the file.
+    /// For each event type, the routes that may want it, in the order of the file.
     by_type: HashMap<String, Vec<usize>>,
-    /// For every other type.
+    /// The routes that may want any other type too.
     with_glob: Vec<usize>,
     vars: Value,
 }
@@ -115,16 +116,29 @@ impl Rules {
         decision
     }
 
+    /// The routes that may want an event of this type, in the order of the file.
+    fn candidates(&self, kind: &str) -> Cow<'_, [usize]> {
+        match self.by_type.get(kind) {
+            None => Cow::Borrowed(&self.with_glob),
+            Some(known) if clerk::is_event_type(kind) => Cow::Borrowed(known),
+            Some(named) => {
+                let mut all = [named.as_slice(), &self.with_glob].concat();
+                all.sort_unstable();
+                all.dedup();
+                Cow::Owned(all)
+            }
+        }
+    }
+
     /// What the routes that may want the event make of it, one after the other.
     pub fn judge<'a>(
         &'a self,
         event: &'a Event,
     ) -> impl Iterator<Item = (&'a Route, Result<Vec<Delivery>, Unwanted<'a>>)> {
-        let kind = event.kind().unwrap_or_default();
-        let candidates = self.by_type.get(kind).unwrap_or(&self.with_glob);
+        let candidates = self.candidates(event.kind().unwrap_or_default());
         let mut scope = None;
-        candidates.iter().map(move |index| {
-            let route = &self.routes[*index];
+        (0..candidates.len()).map(move |position| {
+            let route = &self.routes[candidates[position]];
             (route, route.apply(event, &self.vars, &mut scope))
         })
     }
@@ -157,28 +171,30 @@ impl Route {
     }
 }
 
-/// Every known type, and every type that is named, has its list; globs are matched only once.
+/// Every known type has its list, with those of globs in it. Others have the routes that name them, because their
+/// number is not bounded; those of globs are in a list of their own.
 fn index(routes: &[Route]) -> (HashMap<String, Vec<usize>>, Vec<usize>) {
     let mut by_type: HashMap<String, Vec<usize>> =
         clerk::event_types().map(|kind| (kind.to_owned(), Vec::new())).collect();
-    for exact in routes.iter().flat_map(|route| route.matcher.patterns()).filter_map(|pattern| pattern.exact()) {
-        by_type.entry(exact.to_owned()).or_default();
-    }
     let mut with_glob = Vec::new();
     for (position, route) in routes.iter().enumerate() {
         let patterns = route.matcher.patterns();
-        if patterns.iter().all(|pattern| pattern.exact().is_some()) {
-            for kind in patterns.iter().filter_map(|pattern| pattern.exact()) {
-                let list = by_type.entry(kind.to_owned()).or_default();
-                if list.last() != Some(&position) {
-                    list.push(position);
-                }
+        for exact in patterns.iter().filter_map(|pattern| pattern.exact()) {
+            let list = by_type.entry(exact.to_owned()).or_default();
+            if list.last() != Some(&position) {
+                list.push(position);
             }
+        }
+        if patterns.iter().all(|pattern| pattern.exact().is_some()) {
             continue;
         }
         with_glob.push(position);
-        let wanted = by_type.iter_mut().filter(|(kind, _)| patterns.iter().any(|pattern| pattern.matches(kind)));
-        wanted.for_each(|(_, list)| list.push(position));
+        for kind in clerk::event_types().filter(|kind| patterns.iter().any(|pattern| pattern.matches(kind))) {
+            let list = by_type.entry(kind.to_owned()).or_default();
+            if list.last() != Some(&position) {
+                list.push(position);
+            }
+        }
     }
     (by_type, with_glob)
 }
@@ -193,9 +209,11 @@ pub fn is_plain_id(text: &str) -> bool {
 fn compile_routes(file: Fields<'_>, sources: &[&str], problems: &mut Problems) -> Option<Vec<Route>> {
     let mut names: HashMap<String, u32> = HashMap::new();
     let items = file.get("routes")?.list(problems)?;
-    let routes: Vec<Option<Route>> =
-        items.iter().map(|item| compile_route(item, sources, &mut names, problems)).collect();
-    routes.into_iter().collect()
+    let mut routes = Vec::new();
+    for item in items {
+        routes.extend(compile_route(item, sources, &mut names, problems));
+    }
+    (routes.len() == items.len()).then_some(routes)
 }
 
 fn compile_route(
@@ -206,7 +224,7 @@ fn compile_route(
 ) -> Option<Route> {
     let fields = node.fields(&keys::ROUTE, problems)?;
     let allowed = compile_allow(fields, problems);
-    let mut found = Problems::default();
+    let mut found = problems.of_part();
     fields.word("action", &mut found);
     // Each on its own, so that a mistake in one hides none in another.
     let events = route::compile_events(fields, &mut found);

@@ -1,6 +1,7 @@
 //! Bind, wire, run until told to stop, drain.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use tokio::task::JoinHandle;
 use crate::admin::Admin;
 use crate::deliver::{Deliverer, Lanes};
 use crate::http;
+use crate::mount;
 use crate::novu::Novu;
 use crate::observe::Metrics;
 use crate::problem::Problem;
@@ -85,6 +87,7 @@ impl Gateway {
         let content = options.rules.read();
         let bytes = content.as_ref().map_err(|error| cannot_read(&options.rules, error))?;
         let compiled = options.rules.compile(bytes);
+        warn_of_mount(&options.rules.path);
         // An upgrade must not keep a gateway down because a test of the file fails.
         let tests = compiled.run_tests(&folder_of(&options.rules.path));
         for problem in &tests.problems {
@@ -236,6 +239,17 @@ fn serve_admin(
 fn serve_metrics(admin: &Admin, listener: TcpListener, stop: watch::Receiver<bool>) -> JoinHandle<()> {
     let admin = admin.clone();
     tokio::spawn(http::serve(listener, stop, || {}, move |request| admin.clone().answer_metrics(request)))
+}
+
+/// What is put in its place by a rename never comes in, and nothing else would tell.
+fn warn_of_mount(file: &Path) {
+    if mount::is_mounted_alone(file) {
+        tracing::warn!(
+            file = %file.display(),
+            hint = "mount the folder that it stands in",
+            "the file of rules is mounted on its own, so a change of it may never be seen"
+        );
+    }
 }
 
 fn cannot_read(rules: &RulesFile, error: &std::io::Error) -> StartError {

@@ -8,14 +8,21 @@ use serde_json::Value;
 use crate::clerk;
 use crate::config::{Kind, Node, shortened};
 use crate::keys;
+use crate::outside::read_file;
 use crate::problem::{Problem, Problems};
 use crate::render::Delivery;
 use crate::rules::{DEFAULT_SOURCE, Rules};
 use crate::units::now;
 use crate::verify::Event;
 
-/// What all tests of a file may take: thousands of them fit in, and no file holds a reload up.
+/// What a file may take for its tests; a thousand small ones take a tenth of it.
 const MOST_TIME: Duration = Duration::from_secs(1);
+/// More deliveries of one event are not compared with what a test expects.
+const MOST_DELIVERIES: usize = 1000;
+/// More of one test are not told.
+const MOST_UNMET: usize = 100;
+/// The most that is read of an event in a file of its own, in bytes.
+const MAX_EVENT_FILE: usize = 8 << 20;
 
 /// One test of the file, ready to run.
 #[derive(Debug)]
@@ -100,20 +107,19 @@ fn compile_event(node: &Node, problems: &mut Problems) -> Option<Input> {
 
 /// Runs all tests. `folder` is where the file stands.
 pub fn run(rules: &Rules, tests: &[Test], folder: &Path) -> Report {
-    let mut report = Report::default();
+    let (mut report, mut problems) = (Report::default(), Problems::default());
     let deadline = Instant::now() + MOST_TIME;
     for (index, test) in tests.iter().enumerate() {
-        let Some(problems) = test.run(rules, folder, deadline) else {
+        let Some(unmet) = test.run(rules, folder, deadline) else {
+            let late = test.fails(&test.node, "all tests together take too long".to_owned());
+            problems.push(late.expected(format!("less than {MOST_TIME:?}; this one and those after it did not run")));
             report.failed += tests.len() - index;
-            report.problems.push(
-                test.fails(&test.node, "all tests together take too long".to_owned())
-                    .expected(format!("less than {} s; this one and those after it did not run", MOST_TIME.as_secs())),
-            );
             break;
         };
-        *(if problems.is_empty() { &mut report.passed } else { &mut report.failed }) += 1;
-        report.problems.extend(problems);
+        *(if unmet.is_empty() { &mut report.passed } else { &mut report.failed }) += 1;
+        unmet.into_iter().for_each(|problem| problems.push(problem));
     }
+    report.problems = problems.into_sorted();
     report
 }
 
@@ -137,12 +143,17 @@ impl Test {
             }
             sent.extend(deliveries.unwrap_or_default());
         }
-        let open = self.take_fulfilled(&mut sent);
         let mut unmet = Vec::new();
+        if sent.len().max(self.expect.len()) > MOST_DELIVERIES {
+            let message = format!("more than {MOST_DELIVERIES} deliveries are sent or expected, too many to compare");
+            return Some(vec![self.fails(&self.node, message)]);
+        }
+        let open = self.take_fulfilled(&mut sent);
         for expected in open {
             match sent.iter().position(|delivery| is_of_route(expected, delivery)) {
                 Some(position) => unmet.extend(self.compare(expected, &sent.remove(position))),
-                None => unmet.push(self.not_sent(expected, rules, &event)),
+                None if unmet.len() < MOST_UNMET => unmet.push(self.not_sent(expected, rules, &event)),
+                None => {}
             }
         }
         unmet.extend(sent.iter().map(|delivery| {
@@ -173,8 +184,8 @@ impl Test {
             }
             Input::File(node, path) => {
                 let unusable = |why: String| Box::new(self.fails(node, format!("`{}` {why}", shortened(path))));
-                let bytes =
-                    std::fs::read(folder.join(path)).map_err(|error| unusable(format!("cannot be read: {error}")))?;
+                let bytes = read_file(&folder.join(path), MAX_EVENT_FILE)
+                    .map_err(|error| unusable(format!("cannot be read: {error}")))?;
                 (node, serde_json::from_slice(&bytes).map_err(|error| unusable(format!("is not JSON: {error}")))?)
             }
         };

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::config::{Kind, Node};
 use crate::jsonpath::Query;
-use crate::problem::{Problem, Problems};
+use crate::problem::{Problem, Problems, WORK_OF_A_MISTAKE};
 pub use left_out::LeftOut;
 pub use view::View;
 
@@ -357,11 +357,22 @@ impl Tree {
     }
 }
 
+/// What compiling a text costs, in short queries: Handlebars counts all of it anew for the place of each expression.
+fn work(text: &str) -> usize {
+    let expressions = text.matches("{{").count();
+    1 + expressions + expressions * expressions / 2_000
+}
+
 /// Compiles the text of a node, or reports why not.
 pub fn compile_at(node: &Node, text: &str, problems: &mut Problems) -> Option<Template> {
+    problems.spend(node, work(text))?;
     match Template::compile(text) {
-        Ok(template) => Some(template),
+        Ok(template) => {
+            let work = template.queries.iter().map(|(_, query)| query.work()).sum();
+            problems.spend(node, work).map(|()| template)
+        }
         Err(error) => {
+            problems.spend(node, WORK_OF_A_MISTAKE)?;
             let offset = error.offset(text);
             let problem = Problem::error("bad_template", node, error.message).maybe_hint(error.hint);
             problems.push(match offset {

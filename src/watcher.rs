@@ -11,10 +11,10 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::compiled::Compiled;
+use crate::compiled::{self, Compiled};
 use crate::novu::Account;
 use crate::observe::Metrics;
-use crate::outside::Outside;
+use crate::outside::{Outside, read_secret};
 use crate::problem::{Problem, Severity};
 use crate::rules::Rules;
 use crate::units::{Millis, now};
@@ -25,6 +25,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// A file that is still being written changes within this time.
 const SETTLED: Duration = Duration::from_millis(100);
 const MOST_SETTLING_ROUNDS: usize = 50;
+/// Of one file; `check` and `/api/rules` tell more.
+const MOST_LOGGED: usize = 20;
 
 /// The file of rules, and how it is read.
 pub struct RulesFile {
@@ -39,7 +41,7 @@ type Fingerprint = [u8; 32];
 
 impl RulesFile {
     pub fn read(&self) -> std::io::Result<Vec<u8>> {
-        std::fs::read(&self.path)
+        compiled::read(&self.path)
     }
 
     pub fn compile(&self, bytes: &[u8]) -> Compiled {
@@ -159,7 +161,7 @@ impl Watcher {
     }
 
     fn fingerprint(&self, content: &std::io::Result<Vec<u8>>) -> Fingerprint {
-        let secrets = self.secret_files.iter().map(|path| (path.clone(), std::fs::read(path).ok()));
+        let secrets = self.secret_files.iter().map(|path| (path.clone(), read_secret(path).ok()));
         fingerprint(content.as_deref().ok(), &secrets.collect())
     }
 
@@ -201,8 +203,13 @@ impl Watcher {
 
 fn report_rejected(file: &Path, revision: &str, problems: &[Problem]) {
     tracing::error!(revision, "the changed rules have errors or fail their tests; the last good ones stay");
-    for problem in problems.iter().filter(|problem| problem.severity == Severity::Error) {
+    let errors = problems.iter().filter(|problem| problem.severity == Severity::Error);
+    let more = errors.clone().count().saturating_sub(MOST_LOGGED);
+    for problem in errors.take(MOST_LOGGED) {
         tracing::error!("{}:{}:{}: {}", file.display(), problem.line, problem.column, problem.message);
+    }
+    if more > 0 {
+        tracing::error!("and {more} more errors, which `deskbell check` tells");
     }
 }
 
@@ -251,7 +258,10 @@ fn watch_files(path: &Path, changed: mpsc::Sender<()>) -> Option<RecommendedWatc
         Ok(watcher)
     });
     watching
-        .inspect_err(|error| tracing::warn!(%error, "no file events; the rules are looked at every two seconds"))
+        .inspect_err(|error| {
+            let hint = "on Linux, raise `fs.inotify.max_user_instances` or `fs.inotify.max_user_watches`";
+            tracing::warn!(%error, hint, "no file events; the rules are looked at every two seconds");
+        })
         .ok()
 }
 

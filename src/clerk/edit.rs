@@ -19,13 +19,13 @@ enum Step {
 /// Objects and arrays that are missing (or null) on the way are created, and an index just past the end appends. After
 /// an error the event is as it was.
 pub fn set(event: &mut Value, path: &str, value: Value) -> Result<(), String> {
-    let mut changed = event.clone();
-    let mut place = &mut changed;
-    for step in steps(path)? {
-        place = enter(place, step).map_err(|reason| format!("cannot set `{path}`: {reason}"))?;
+    let steps = steps(path)?;
+    let start = Some(&*event);
+    let looked = steps.iter().try_fold(start, |place, step| look(place.filter(|place| !place.is_null()), step));
+    looked.map_err(|reason| format!("cannot set `{path}`: {reason}"))?;
+    if let Some(place) = steps.into_iter().try_fold(event, enter) {
+        *place = value;
     }
-    *place = value;
-    *event = changed;
     Ok(())
 }
 
@@ -49,7 +49,26 @@ pub fn unset(event: &mut Value, path: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn enter(place: &mut Value, step: Step) -> Result<&mut Value, String> {
+/// What is at a step, if it can be entered. Nothing is there yet behind what is missing.
+fn look<'a>(place: Option<&'a Value>, step: &Step) -> Result<Option<&'a Value>, String> {
+    match (place, step) {
+        (None, Step::Key(_) | Step::Index(0)) => Ok(None),
+        (None, Step::Index(index)) => Err(past_the_end(*index, 0)),
+        (Some(Value::Object(object)), Step::Key(key)) => Ok(object.get(key)),
+        (Some(Value::Array(array)), Step::Index(index)) if *index > array.len() => {
+            Err(past_the_end(*index, array.len()))
+        }
+        (Some(Value::Array(array)), Step::Index(index)) => Ok(array.get(*index)),
+        (Some(other), Step::Key(key)) => Err(format!("`{key}` needs an object, found {}", kind(other))),
+        (Some(other), Step::Index(index)) => Err(format!("`[{index}]` needs an array, found {}", kind(other))),
+    }
+}
+
+fn past_the_end(index: usize, length: usize) -> String {
+    format!("`[{index}]` is past the end of an array of {length}")
+}
+
+fn enter(place: &mut Value, step: Step) -> Option<&mut Value> {
     if place.is_null() {
         *place = match step {
             Step::Key(_) => Value::Object(Map::new()),
@@ -57,16 +76,14 @@ fn enter(place: &mut Value, step: Step) -> Result<&mut Value, String> {
         };
     }
     match (place, step) {
-        (Value::Object(object), Step::Key(key)) => Ok(object.entry(key).or_insert(Value::Null)),
+        (Value::Object(object), Step::Key(key)) => Some(object.entry(key).or_insert(Value::Null)),
         (Value::Array(array), Step::Index(index)) => {
-            let length = array.len();
-            if index == length {
+            if index == array.len() {
                 array.push(Value::Null);
             }
-            array.get_mut(index).ok_or_else(|| format!("`[{index}]` is past the end of an array of {length}"))
+            array.get_mut(index)
         }
-        (other, Step::Key(key)) => Err(format!("`{key}` needs an object, found {}", kind(other))),
-        (other, Step::Index(index)) => Err(format!("`[{index}]` needs an array, found {}", kind(other))),
+        _ => None,
     }
 }
 

@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::{Failure, NOT_FINE, describe, print, print_json};
-use crate::compiled::Compiled;
+use crate::compiled::{self, Compiled};
 use crate::outside::Outside;
 use crate::problem::{Problem, Severity};
 use crate::watcher::folder_of;
@@ -38,7 +38,7 @@ enum Format {
 impl Check {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let file = self.file.display().to_string();
-        let bytes = std::fs::read(&self.file)
+        let bytes = compiled::read(&self.file)
             .map_err(|error| Failure::not_fine(format!("`{file}` cannot be read: {error}")))?;
         let mut compiled = Compiled::of(&bytes, Outside::Optional);
         let report = compiled.run_tests(&folder_of(&self.file));

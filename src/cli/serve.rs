@@ -48,7 +48,10 @@ impl Serve {
 }
 
 pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Runtime::new().map_err(|error| Failure::new(NOT_FINE, format!("the runtime cannot start: {error}")))
+    // As much as the first thread has: without optimization, a file that is nested deep takes more than the usual 2 MiB.
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.enable_all().thread_stack_size(8 << 20).build();
+    runtime.map_err(|error| Failure::new(NOT_FINE, format!("the runtime cannot start: {error}")))
 }
 
 pub fn admin_token() -> Option<String> {

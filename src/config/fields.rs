@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use super::{Key, Kind, Node, quoted};
+use super::{Key, Kind, MOST_WORDS, Node, quoted};
 use crate::clerk;
 use crate::keys::{self, Object, Shape};
-use crate::problem::{Problem, Problems};
+use crate::problem::{Problem, Problems, Severity};
 use crate::units::{Millis, parse_duration, parse_rate, parse_size};
 
 /// The known entries of an object.
@@ -21,12 +21,7 @@ impl Node {
     pub fn fields(&self, object: &'static Object, problems: &mut Problems) -> Option<Fields<'_>> {
         let fields = Fields { node: self, entries: self.entries(problems)?, object };
         for (key, node) in fields.entries.iter().filter(|(key, _)| object.key(&key.name).is_none()) {
-            let hint = clerk::nearest(&key.name, object.names()).map(|near| format!("did you mean `{near}`?"));
-            let names: Vec<&str> = object.names().collect();
-            let problem = Problem::error("unknown_key", node, format!("unknown key `{}`", key.name))
-                .expected(format!("one of {}", quoted(&names)))
-                .maybe_hint(hint);
-            problems.push(Problem { line: key.line, column: key.column, ..problem });
+            problems.push_with(Severity::Error, || unknown_key(key, node, object));
         }
         for key in object.keys {
             if let Some(hint) = key.required.filter(|_| fields.lacks(key.name)) {
@@ -46,7 +41,7 @@ impl<'a> Fields<'a> {
 
     /// Whether a key is missing. One that stands there misspelt is not: it is reported as unknown.
     pub fn lacks(&self, name: &str) -> bool {
-        let unknown = self.entries.iter().filter(|(key, _)| self.object.key(&key.name).is_none());
+        let unknown = self.entries.iter().filter(|(key, _)| self.object.key(&key.name).is_none()).take(MOST_WORDS);
         let mut nearest = unknown.map(|(key, _)| clerk::nearest(&key.name, self.object.names()));
         self.get(name).is_none() && !nearest.any(|near| near == Some(name))
     }
@@ -107,6 +102,15 @@ impl<'a> Fields<'a> {
         });
         given.or_else(|| read(key, &key.default_value()?))
     }
+}
+
+fn unknown_key(key: &Key, node: &Node, object: &Object) -> Problem {
+    let hint = clerk::nearest(&key.name, object.names()).map(|near| format!("did you mean `{near}`?"));
+    let names: Vec<&str> = object.names().collect();
+    let problem = Problem::error("unknown_key", node, format!("unknown key `{}`", key.name))
+        .expected(format!("one of {}", quoted(&names)))
+        .maybe_hint(hint);
+    Problem { line: key.line, column: key.column, ..problem }
 }
 
 fn is_within(number: u64, key: &keys::Key) -> bool {

@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use granit_parser::{Event, Parser, Span};
 
-use super::read::below;
-use crate::problem::{Problem, Problems};
+use super::Path;
+use crate::problem::{Problem, Problems, Severity};
 
 /// A line and a column.
 pub type Place = (u32, u32);
@@ -30,12 +30,16 @@ pub fn report_tags_and_duplicates(text: &str, problems: &mut Problems) -> HashSe
         if let Some(tag) = tag {
             tagged.insert(place);
             let place = span.tag_start().map_or(place, |tag| (tag.line() as u32, tag.col() as u32 + 1));
-            let path = path(&open);
-            problems.push(Problem { path, ..yaml_tag(place, &tag.original()) });
+            problems.push_with(Severity::Error, || {
+                let path = path(&open).to_string();
+                Problem { path, ..yaml_tag(place, &tag.original()) }
+            });
         }
         if let (Some(key), Some(first)) = (key, first) {
-            let path = path(&open);
-            problems.push(Problem { path, ..duplicate_key(place, key, first) });
+            problems.push_with(Severity::Error, || {
+                let path = path(&open).to_string();
+                Problem { path, ..duplicate_key(place, key, first) }
+            });
         }
         match event {
             Event::SequenceStart(..) => open.push(Open::List { taken: 0 }),
@@ -93,9 +97,9 @@ impl Open {
 }
 
 /// Where the scan is, as in [`Node::path`](super::Node::path).
-fn path(open: &[Open]) -> String {
-    open.iter().fold(String::new(), |path, open| match open {
-        Open::List { taken } => format!("{path}[{}]", taken.saturating_sub(1)),
-        Open::Object { key, .. } => below(&path, key),
+fn path(open: &[Open]) -> Path {
+    open.iter().fold(Path::default(), |path, open| match open {
+        Open::List { taken } => path.item(taken.saturating_sub(1)),
+        Open::Object { key, .. } => path.member(key),
     })
 }

@@ -8,8 +8,8 @@ use jsonpath_rust::parser::parse_json_path;
 use serde_json::{Number, Value};
 use std::vec::IntoIter;
 
-/// Compiles a query.
-pub(super) fn query(text: &str) -> Result<Query, SyntaxError> {
+/// Compiles a query, and says what that has cost.
+pub(super) fn query(text: &str) -> Result<(Query, usize), SyntaxError> {
     let tokens = scan(text)?;
     if !text.starts_with('$') {
         return Err(SyntaxError::at(0, "a query starts with `$`").expecting("`$`"));
@@ -18,17 +18,23 @@ pub(super) fn query(text: &str) -> Result<Query, SyntaxError> {
         return Err(SyntaxError::at(text.trim_end().len(), "white space after a query"));
     }
     let parsed = parse_json_path(text).map_err(|error| refused(&tokens, &error, 0))?;
-    Compiler::new(&tokens).query(true, &parsed.segments)
+    let mut compiler = Compiler::new(&tokens);
+    let query = compiler.query(true, &parsed.segments)?;
+    Ok((query, compiler.work))
 }
 
 /// Compiles a logical expression. Every query is one too: the test that it selects something.
-pub(super) fn expression(text: &str) -> Result<Logical, SyntaxError> {
+pub(super) fn expression(text: &str) -> Result<(Logical, usize), SyntaxError> {
     const BEFORE: &str = "$[?";
     let tokens = scan(text)?;
     let parsed =
         parse_json_path(&format!("{BEFORE}{text}]")).map_err(|error| refused(&tokens, &error, BEFORE.len()))?;
     match parsed.segments.as_slice() {
-        [model::Segment::Selector(model::Selector::Filter(filter))] => Compiler::new(&tokens).logical(filter),
+        [model::Segment::Selector(model::Selector::Filter(filter))] => {
+            let mut compiler = Compiler::new(&tokens);
+            let expression = compiler.logical(filter)?;
+            Ok((expression, compiler.work))
+        }
         _ => Err(tokens.unexpected(0)),
     }
 }
@@ -51,6 +57,7 @@ struct Compiler<'t> {
     tokens: &'t Tokens<'t>,
     queries: IntoIter<&'t str>,
     calls: IntoIter<Token<'t>>,
+    work: usize,
 }
 
 /// What a test or an argument of a function turns out to be.
@@ -62,7 +69,9 @@ enum Operation {
 
 impl<'t> Compiler<'t> {
     fn new(tokens: &'t Tokens<'t>) -> Compiler<'t> {
-        Compiler { tokens, queries: tokens.queries().into_iter(), calls: tokens.calls().into_iter() }
+        let (queries, calls) = (tokens.queries(), tokens.calls());
+        let work = 1 + queries.len();
+        Compiler { tokens, queries: queries.into_iter(), calls: calls.into_iter(), work }
     }
 
     fn query(&mut self, absolute: bool, segments: &[model::Segment]) -> Result<Query, SyntaxError> {
@@ -73,7 +82,7 @@ impl<'t> Compiler<'t> {
             let selectors = segment.selectors.as_slice();
             matches!(selectors, [Selector::Name(_) | Selector::Index(_)]) && !segment.descends
         };
-        Ok(Query { text, absolute, singular: segments.iter().all(is_singular), segments })
+        Ok(Query { text, absolute, singular: segments.iter().all(is_singular), segments, work: 0 })
     }
 
     fn singular_query(&mut self, query: &model::SingularQuery) -> Query {
@@ -93,6 +102,7 @@ impl<'t> Compiler<'t> {
             absolute,
             singular: true,
             segments: segments.collect(),
+            work: 0,
         }
     }
 
@@ -235,11 +245,13 @@ impl<'t> Compiler<'t> {
         match self.value_argument(call, argument)? {
             Operand::Literal(Value::String(text)) => {
                 let regex = pattern::from_filter(&text, whole);
-                Ok(Pattern::Fixed(regex.map_err(|error| SyntaxError {
+                let (regex, work) = regex.map_err(|error| SyntaxError {
                     offset: call.start,
                     message: format!("in the pattern of `{}`: {}", call.text, error.message),
                     ..error
-                })?))
+                })?;
+                self.work += work;
+                Ok(Pattern::Fixed(regex))
             }
             operand => Ok(Pattern::Computed { text: Box::new(operand), whole }),
         }

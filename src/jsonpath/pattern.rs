@@ -4,16 +4,24 @@ use super::SyntaxError;
 use regex::{Regex, RegexBuilder};
 use std::sync::LazyLock;
 
-const MAXIMUM_SIZE: usize = 1 << 19;
+const SMALL_SIZE: usize = 1 << 12;
+const WORK_OF_SMALL: usize = 4;
+const MAXIMUM_SIZE: usize = 1 << 17;
+const WORK_OF_LARGE: usize = 100;
 const MAXIMUM_SIZE_FROM_EVENT: usize = 1 << 17;
 const MAXIMUM_LENGTH_FROM_EVENT: usize = 1024;
 
-/// Compiles a pattern written in a filter; `whole` when it must match the whole text.
-pub(super) fn from_filter(pattern: &str, whole: bool) -> Result<Regex, SyntaxError> {
-    build(&translate(pattern)?, whole, MAXIMUM_SIZE).map_err(|error| match error {
-        regex::Error::CompiledTooBig(_) => refusal("the pattern is too large"),
-        _ => refusal("a range or a repetition runs backwards"),
-    })
+/// Compiles a pattern written in a filter, and says what that has cost; `whole` when it must match the whole text.
+pub(super) fn from_filter(pattern: &str, whole: bool) -> Result<(Regex, usize), SyntaxError> {
+    let regex = translate(pattern)?;
+    if let Ok(small) = build(&regex, whole, SMALL_SIZE) {
+        return Ok((small, WORK_OF_SMALL));
+    }
+    match build(&regex, whole, MAXIMUM_SIZE) {
+        Ok(large) => Ok((large, WORK_OF_LARGE)),
+        Err(regex::Error::CompiledTooBig(_)) => Err(refusal("the pattern is too large")),
+        Err(_) => Err(refusal("a range or a repetition runs backwards")),
+    }
 }
 
 /// Compiles a pattern found in an event; none when it is no I-Regexp, or larger than an event may ask for.

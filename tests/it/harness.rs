@@ -133,7 +133,7 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    fn spawn(mut command: Command) -> Self {
+    pub fn spawn(mut command: Command) -> Self {
         let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the gateway starts");
         let mut child = Ending(child);
         let stderr = child.0.stderr.take().expect("a pipe");

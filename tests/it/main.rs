@@ -2,9 +2,12 @@
 
 mod harness;
 mod novu;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod preload;
 mod shell;
 
 mod admin;
+mod attacks;
 mod commands;
 mod crash;
 mod delivery;

@@ -127,6 +127,12 @@ impl Novu {
         self.seen.0.lock().expect("the requests").clone()
     }
 
+    /// Those that came since the last time, which are forgotten here: for what runs long.
+    #[allow(dead_code)]
+    pub fn take_requests(&self) -> Vec<Request> {
+        std::mem::take(&mut *self.seen.0.lock().expect("the requests"))
+    }
+
     /// Those that ran a workflow.
     pub fn processed(&self) -> Vec<Request> {
         self.requests().into_iter().filter(|request| request.processed).collect()

@@ -1,8 +1,12 @@
 //! The file of rules changes while the gateway runs.
 
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod events;
+
 use std::collections::HashMap;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -52,10 +56,14 @@ struct Watched {
 impl Watched {
     /// A gateway on a file that some preparation may have made a link.
     fn new(prepare: impl FnOnce(&Path)) -> Self {
+        Self::started(prepare, |_| {})
+    }
+
+    fn started(prepare: impl FnOnce(&Path), change: impl FnOnce(&mut Command)) -> Self {
         let novu = Novu::start();
         let place = Place::new(novu.address, WELCOME);
         prepare(place.folder.path());
-        let gateway = place.start();
+        let gateway = place.start_with(change);
         Self { novu, place, gateway, sent: AtomicUsize::new(0) }
     }
 
@@ -124,6 +132,59 @@ fn links_that_are_turned_to_another_file() {
         link("third.yaml", folder, "routes.yaml");
     });
     assert_eq!((reloads(&watched.gateway, "applied"), reloads(&watched.gateway, "rejected")), (3.0, 0.0));
+}
+
+#[test]
+fn a_folder_that_is_a_link_is_turned_to_another_as_git_sync_does() {
+    let checkout = |folder: &Path, name: &str, text: &str| {
+        std::fs::create_dir(folder.join(name)).expect("a folder");
+        write(folder.join(name).join("routes.yaml"), text);
+        link(name, folder, "current");
+    };
+    let watched = Watched::started(
+        |folder| {
+            let text = std::fs::read_to_string(folder.join("routes.yaml")).expect("rules");
+            checkout(folder, "0", &text);
+        },
+        |command| {
+            command.args(["--routes", "current/routes.yaml"]);
+        },
+    );
+    for (version, (routes, route)) in [(HELLO, "hello"), (WELCOME, "welcome"), (HELLO, "hello")].iter().enumerate() {
+        watched.change(routes, route, |folder, text| {
+            checkout(folder, &(version + 1).to_string(), text);
+            std::fs::remove_dir_all(folder.join(version.to_string())).expect("the old one goes");
+        });
+    }
+    assert_eq!((reloads(&watched.gateway, "applied"), reloads(&watched.gateway, "rejected")), (3.0, 0.0));
+}
+
+#[test]
+fn a_folder_that_is_made_again_or_moved_away_and_back_is_looked_at_all_the_same() {
+    let watched = Watched::started(
+        |folder| {
+            std::fs::create_dir(folder.join("rules")).expect("a folder");
+            std::fs::rename(folder.join("routes.yaml"), folder.join("rules/routes.yaml")).expect("it is moved");
+        },
+        |command| {
+            command.args(["--routes", "rules/routes.yaml"]);
+        },
+    );
+    let refusals = |log: &str| log.lines().filter(|line| line.contains("cannot be read")).count();
+    for (round, routes) in [(1, HELLO), (2, WELCOME)] {
+        let folder = watched.place.path("rules");
+        match round {
+            1 => std::fs::remove_dir_all(&folder).expect("it is removed"),
+            _ => std::fs::rename(&folder, watched.place.path("elsewhere")).expect("it is renamed"),
+        }
+        watched.gateway.wait_for("deskbell_rules_reloads_total{result=\"rejected\"}", f64::from(round));
+        watched.change(routes, if round == 1 { "hello" } else { "welcome" }, |_, text| {
+            std::fs::create_dir(&folder).expect("a folder");
+            write(folder.join("routes.yaml"), text);
+        });
+    }
+    assert_eq!(refusals(&watched.gateway.log()), 2, "each is told once: {}", watched.gateway.log());
+    assert_eq!((reloads(&watched.gateway, "applied"), reloads(&watched.gateway, "rejected")), (2.0, 2.0));
 }
 
 #[test]
@@ -200,6 +261,23 @@ fn a_broken_file_leaves_the_good_rules_running_and_says_so() {
     assert_eq!(gateway.metric("deskbell_rules_last_reload_successful"), Some(1.0));
     assert_eq!(gateway.get("/api/rules").json()["last_reload"]["problems"], json!([]));
     watched.change(HELLO, "hello", |folder, text| write(folder.join("routes.yaml"), text));
+}
+
+#[test]
+fn a_file_with_very_much_wrong_in_it_is_told_in_part() {
+    let watched = Watched::new(|_| {});
+    let nested = format!("vars: {}1{}", "{ a: ".repeat(62), " }".repeat(62));
+    let wrong = |number| format!("  - {{ event: user.created, workflow: hello{number}, filer: x }}\n");
+    let wrong: String = (0..5_000).map(wrong).collect();
+    write(watched.place.path("routes.yaml"), &format!("{nested}\n{}", watched.rules(&wrong)));
+    wait_until_it_is_rejected(&watched.gateway);
+    let page = watched.gateway.get("/api/rules").json();
+    let problems = page["last_reload"]["problems"].as_array().expect("problems");
+    assert_eq!((problems.len(), &problems[1000]["code"]), (1001, &json!("more_problems")));
+    let log = watched.gateway.log();
+    assert_eq!(log.lines().filter(|line| line.contains("unknown key `filer`")).count(), 20, "{log}");
+    assert!(log.contains("and 981 more errors"), "{log}");
+    watched.decides("welcome");
 }
 
 #[test]
@@ -372,7 +450,7 @@ fn each_event_is_decided_by_one_revision_and_none_is_refused() {
             });
         }
         let _over = Over(&edits_are_over);
-        for edit in 1..=20 {
+        for edit in 1..=50 {
             let text = &texts[edit % 2];
             place.write_rules(text);
             match edit % 4 {

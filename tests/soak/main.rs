@@ -1,0 +1,19 @@
+//! What only shows after minutes. `make soak` runs all of it and prints the figures.
+
+#[allow(dead_code)]
+#[path = "../it/harness.rs"]
+mod harness;
+#[allow(dead_code)]
+#[path = "../it/novu.rs"]
+mod novu;
+#[allow(dead_code)]
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[path = "../it/preload.rs"]
+mod preload;
+
+mod reloads;
+
+/// A figure of the environment, for a shorter or longer run.
+fn setting(name: &str, default: usize) -> usize {
+    std::env::var(name).map_or(default, |value| value.parse().unwrap_or_else(|_| panic!("{name} is not a number")))
+}
