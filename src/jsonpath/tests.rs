@@ -426,3 +426,14 @@ fn seen_lists_the_queries_of_the_first_part_that_does_not_hold() {
     assert_eq!(seen("$.data.user_id"), [pair("$.data.user_id", json!([null]))]);
     assert_eq!(Filter::compile(" $.a ").expect("a filter").text(), " $.a ");
 }
+
+#[test]
+fn a_large_pattern_is_more_work_than_many_queries() {
+    let work = |filter: &str| Filter::compile(filter).expect(filter).work();
+    assert_eq!(work("$.a"), 2);
+    assert_eq!(work("$.a == $.b"), 3);
+    assert_eq!(work("match($.a, '[a-z]{2,5}@acme[.]com')"), 6);
+    assert_eq!(work(r"match($.a, '\\p{L}+')"), 102);
+    let query = Query::compile(r"$.a[?search(@, '\\p{L}+')]").expect("a query");
+    assert_eq!(query.work(), 103);
+}

@@ -3,6 +3,8 @@
 
 mod mutate;
 
+use std::fs::File;
+use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
@@ -68,6 +70,13 @@ fn current() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("fuzz.yaml")
 }
 
+/// Writes over what was there: a file that is emptied first would have to reach the disk each time.
+fn keep(kept: &mut File, file: &[u8]) -> std::io::Result<()> {
+    kept.rewind()?;
+    kept.write_all(file)?;
+    kept.set_len(file.len() as u64)
+}
+
 fn fail(why: &str) -> ! {
     eprintln!("{why}: {}", current().display());
     std::process::exit(101)
@@ -97,10 +106,11 @@ fn read_all(cases: u64, seed: u64, alive: &Sender<()>) {
     let folder = tempfile::tempdir().expect("a folder");
     let corpus = corpus();
     let (mut slowest, mut largest, mut compiled) = (0.0_f64, 0.0_f64, 0);
+    let mut kept = File::options().write(true).create(true).truncate(true).open(current()).expect("a file");
     mebibytes();
     for case in 0..cases {
         let file = Mutator::new(&corpus, seed.wrapping_add(case)).file();
-        std::fs::write(current(), &file).expect("it is kept");
+        keep(&mut kept, &file).expect("it is kept");
         let started = seconds();
         read(&file, folder.path());
         compiled += u32::from(Compiled::of(&file, Outside::Optional).rules.is_some());
@@ -113,7 +123,12 @@ fn read_all(cases: u64, seed: u64, alive: &Sender<()>) {
         }
         (slowest, largest) = (slowest.max(took), largest.max(memory));
         alive.send(()).expect("somebody watches");
+        if (case + 1) % 100_000 == 0 || case + 1 == cases {
+            let all = case + 1;
+            println!(
+                "{all} files, {compiled} of them run; the slowest took {slowest:.2} s, the largest {largest:.0} MiB"
+            );
+        }
     }
-    println!("{cases} files, {compiled} of them run; the slowest took {slowest:.2} s, the largest {largest:.0} MiB");
     assert!(compiled > 0 && u64::from(compiled) < cases, "they are neither all fine nor all broken");
 }

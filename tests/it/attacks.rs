@@ -4,14 +4,13 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::Instant;
 
 use crate::harness::deskbell;
 use crate::shell::{Ran, run_command};
 
 /// Addresses, not memory: a process takes more of these than it uses.
 const MOST_KIBIBYTES: usize = 400_000;
-/// Without optimization, everything takes many times as long.
+/// Of processor time. Without optimization, everything takes many times as long.
 const MOST_SECONDS: u64 = if cfg!(debug_assertions) { 25 } else { 2 };
 
 #[track_caller]
@@ -20,11 +19,9 @@ fn check(text: &str) -> Ran {
     let file = folder.path().join("routes.yaml");
     fs::write(&file, text).expect("a file");
     let mut command = Command::new("sh");
-    command.args(["-c", &format!("ulimit -v {MOST_KIBIBYTES}; exec \"$0\" check \"$1\"")]);
+    command.args(["-c", &format!("ulimit -v {MOST_KIBIBYTES}; ulimit -t {MOST_SECONDS}; exec \"$0\" check \"$1\"")]);
     command.arg(deskbell().get_program()).arg(Path::new(&file));
-    let started = Instant::now();
     let ran = run_command(command, b"");
-    assert!(started.elapsed().as_secs() < MOST_SECONDS, "it took {:?}", started.elapsed());
     assert!(ran.stdout.len() < 2 << 20, "it says {} bytes", ran.stdout.len());
     ran
 }
@@ -70,7 +67,7 @@ fn aliases_that_stand_for_more_and_more_are_refused() {
     is_refused(&bomb, "more is in the file");
     let large = format!("vars: {{ m: &m {} }}\nroutes: [{}]\n", "x".repeat(1 << 20), "*m,".repeat(50_000));
     is_refused(&large, "more is in the file");
-    let templates = format!("vars: {{ m: &m '{}' }}\n", "{{a}}".repeat(12_000));
+    let templates = format!("vars: {{ m: &m '{}' }}\n", long_template());
     is_refused(
         &format!(
             "{templates}routes: [{{ event: user.created, workflow: w, payload: {{ a: [{}] }} }}]\n",
@@ -82,26 +79,30 @@ fn aliases_that_stand_for_more_and_more_are_refused() {
 
 #[test]
 fn very_many_mistakes_are_told_in_part() {
-    is_refused(&format!("routes: [{}]\n", "~,".repeat(150_000)), "there are more errors than the 1000 that are told");
-    is_refused(&format!("{ROUTE}vars: [{}]\n", "!x 1,".repeat(150_000)), "there are more errors than the 1000");
-    let unknown = many(100_000, |number| format!("    filte{number}: x\n"));
+    is_refused(&format!("routes: [{}]\n", "~,".repeat(60_000)), "there are more errors than the 1000 that are told");
+    is_refused(&format!("{ROUTE}vars: [{}]\n", "!x 1,".repeat(60_000)), "there are more errors than the 1000");
+    let unknown = many(40_000, |number| format!("    filte{number}: x\n"));
     is_refused(&format!("routes:\n  - event: user.created\n    workflow: w\n{unknown}"), "unknown key `filte0`");
     let same = "  - { event: user.created, workflow: w }\n".repeat(50_000);
     is_refused(&format!("routes:\n{same}"), "two routes are named `w`");
     // A long path above each of them.
-    let long = format!("{ROUTE}vars:\n  ? {}\n  : [{}]\n", "k".repeat(1 << 20), "~,".repeat(150_000));
+    let long = format!("{ROUTE}vars:\n  ? {}\n  : [{}]\n", "k".repeat(1 << 20), "~,".repeat(60_000));
     is_refused(&long, "…[0]");
 }
 
+/// One expression of sixty kilobytes.
+fn long_template() -> String {
+    format!("{{{{default{}}}}}", " a".repeat(30_000))
+}
+
 #[test]
-fn more_filters_and_patterns_than_any_file_needs_are_refused() {
-    let route = |filter: &str| format!("routes: [{{ event: user.created, workflow: w, filter: [{filter}] }}]\n");
-    let saying = "more filters and templates than any file of rules needs";
-    is_refused(&route(&"\"match($.a, '\\\\\\\\p{L}')\",".repeat(20_000)), saying);
-    is_refused(&route(&"\"match($.a, '\\\\\\\\p{L}{999}')\",".repeat(20_000)), "there are more errors");
-    is_refused(&route(&"\"$.a[\",".repeat(100_000)), "there are more errors");
-    let templates = format!("'{}',", "{{a}}".repeat(13_000)).repeat(100);
-    is_refused(&format!("routes: [{{ event: user.created, workflow: w, payload: {{ a: [{templates}] }} }}]\n"), saying);
+fn more_filters_and_templates_than_any_file_needs_are_refused() {
+    let filters = "\"$.a[\",".repeat(100_000);
+    let route = format!("routes: [{{ event: user.created, workflow: w, filter: [{filters}] }}]\n");
+    is_refused(&route, "there are more errors than the 1000");
+    let templates = format!("'{}',", long_template()).repeat(100);
+    let route = format!("routes: [{{ event: user.created, workflow: w, payload: {{ a: [{templates}] }} }}]\n");
+    is_refused(&route, "more filters and templates than any file of rules needs");
 }
 
 /// A route that makes this of an event, and a test of it.

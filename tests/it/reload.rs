@@ -275,7 +275,7 @@ fn a_file_with_very_much_wrong_in_it_is_told_in_part() {
     let problems = page["last_reload"]["problems"].as_array().expect("problems");
     assert_eq!((problems.len(), &problems[1000]["code"]), (1001, &json!("more_problems")));
     let log = watched.gateway.log();
-    assert_eq!(log.lines().filter(|line| line.contains("unknown key `filer`")).count(), 20, "{log}");
+    assert_eq!(log.lines().filter(|line| line.contains("routes.yaml:")).count(), 20, "{log}");
     assert!(log.contains("and 981 more errors"), "{log}");
     watched.decides("welcome");
 }
