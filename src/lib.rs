@@ -56,6 +56,7 @@ pub mod observe;
 // What steers it.
 pub mod compiled;
 pub mod config;
+pub mod lint;
 pub mod outside;
 pub mod problem;
 pub mod rules;

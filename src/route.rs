@@ -1,5 +1,7 @@
 //! Which routes want an event? Event types, sources, filters and the choice of a workflow; pure.
 
+mod parts;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -30,6 +32,11 @@ pub struct Pattern(String);
 impl Pattern {
     pub fn matches(&self, kind: &str) -> bool {
         glob(self.0.as_bytes(), kind.as_bytes())
+    }
+
+    /// The pattern as it is written.
+    pub fn text(&self) -> &str {
+        &self.0
     }
 
     /// The event type, if the pattern names exactly one.
@@ -161,34 +168,11 @@ pub fn compile_events(fields: Fields<'_>, problems: &mut Problems) -> Option<Vec
     let mut patterns = Vec::new();
     for item in node.one_or_list() {
         match &item.kind {
-            Kind::Text(text) if !text.is_empty() => {
-                warn_of_unknown_type(item, text, problems);
-                patterns.push(Pattern(text.clone()));
-            }
+            Kind::Text(text) if !text.is_empty() => patterns.push(Pattern(text.clone())),
             _ => return item.wrong(expected, problems),
         }
     }
     Some(patterns)
-}
-
-fn warn_of_unknown_type(node: &Node, text: &str, problems: &mut Problems) {
-    let pattern = Pattern(text.to_owned());
-    if clerk::event_types().any(|kind| pattern.matches(kind)) {
-        return;
-    }
-    let near = clerk::nearest(text, clerk::event_types());
-    problems.push(
-        Problem::error(
-            "unknown_event_type",
-            node,
-            format!("Clerk sends no event `{}` that is known here", shortened(text)),
-        )
-        .warning()
-        .hint(match near {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => "`deskbell samples` lists the known ones".to_owned(),
-        }),
-    );
 }
 
 fn compile_sources(node: &Node, known: &[&str], problems: &mut Problems) -> Option<Vec<String>> {

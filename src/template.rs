@@ -1,6 +1,7 @@
 //! Handlebars as `routes.yaml` uses it: one template per leaf, compiled when the file is read.
 
 mod functions;
+mod paths;
 
 use std::sync::{Arc, LazyLock};
 

@@ -7,7 +7,7 @@ use crate::clerk::{self, Person};
 use crate::config::{Fields, Kind, Node, quoted};
 use crate::problem::{Problem, Problems};
 use crate::route::Pattern;
-use crate::template::{self, Template, Tree};
+use crate::template::{self, Tree};
 
 /// Whom a route sends to.
 #[derive(Debug)]
@@ -15,8 +15,8 @@ pub enum Recipient {
     /// The subscriber that the event names.
     FilledIn,
     Subscriber(Tree),
-    Topic(Template),
-    FixedTopic(String),
+    /// The key of a topic.
+    Topic(Tree),
 }
 
 /// Novu's subscriber object (OpenAPI 3.18, `SubscriberPayloadDto`). Novu ignores other keys without a word.
@@ -40,10 +40,10 @@ impl Recipient {
             (Some(subscriber), None) => Self::compile_subscriber(subscriber, problems),
             (None, Some(topic)) => match topic.text(problems)? {
                 text if text.contains("{{") => {
-                    Some(Recipient::Topic(template::compile_at(topic, text, problems)?.whole()))
+                    Some(Recipient::Topic(Tree::Leaf(template::compile_at(topic, text, problems)?.whole())))
                 }
                 text if text.trim().is_empty() => topic.wrong("the key of a Novu topic", problems),
-                text => Some(Recipient::FixedTopic(text.to_owned())),
+                text => Some(Recipient::Topic(Tree::Literal(text.into()))),
             },
             (None, None) => {
                 if fields.lacks("subscriber") && fields.lacks("topic") {
@@ -66,6 +66,15 @@ impl Recipient {
         Some(Recipient::Subscriber(Tree::compile(node, problems)?.with_id("subscriberId")))
     }
 
+    /// What the route writes out, and under which key.
+    pub fn written(&self) -> Option<(&'static str, &Tree)> {
+        match self {
+            Recipient::FilledIn => None,
+            Recipient::Subscriber(tree) => Some(("subscriber", tree)),
+            Recipient::Topic(key) => Some(("topic", key)),
+        }
+    }
+
     /// The `to` of the request.
     ///
     /// # Errors
@@ -79,9 +88,8 @@ impl Recipient {
                 let subscriber = tree.render(&scope.context).map_err(Unsendable::Template)?;
                 with_text_ids(subscriber.unwrap_or_default())
             }
-            Recipient::FixedTopic(key) => Ok(topic(key)),
-            Recipient::Topic(template) => {
-                let key = template.render(&scope.context).map_err(Unsendable::Template)?;
+            Recipient::Topic(key) => {
+                let key = key.render(&scope.context).map_err(Unsendable::Template)?;
                 key.as_ref().and_then(as_text).map(|key| topic(&key)).ok_or(Unsendable::NoTopicKey)
             }
         }

@@ -11,6 +11,7 @@ mod delivery;
 mod dev;
 mod examples;
 mod explain;
+mod lint;
 mod problems;
 mod reload;
 mod signatures;

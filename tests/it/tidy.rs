@@ -11,8 +11,8 @@ use crate::shell::run_with;
 const MAY_IMPORT: &[(&str, &str)] = &[
     // What everybody may know.
     ("units", ""),
-    ("clerk", ""),
     ("jsonpath", ""),
+    ("clerk", "jsonpath"),
     ("problem", ""),
     ("config", "clerk problem units"),
     ("outside", "config problem"),
@@ -27,7 +27,8 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("novu", "units"),
     ("observe", "clerk store units"),
     ("settings", "config novu outside problem units"),
-    ("rules", "clerk config novu outside problem render route settings verify"),
+    ("lint", "clerk config jsonpath problem render route template"),
+    ("rules", "clerk config lint novu outside problem render route settings verify"),
     ("suite", "clerk config problem render rules units verify"),
     ("compiled", "config outside problem rules suite units"),
     ("watcher", "compiled novu observe outside problem rules units verify"),
@@ -248,7 +249,7 @@ fn nothing_panics_on_purpose_and_nothing_is_unsafe() {
 }
 
 #[test]
-fn every_file_of_rules_in_the_readme_compiles() {
+fn every_file_of_rules_in_the_readme_checks_without_error_or_warning() {
     let readme = fs::read_to_string(repository("README.md")).expect("README.md");
     let blocks = readme.split("\n```yaml\n").skip(1).filter_map(|block| block.split("\n```").next());
     let folder = tempfile::tempdir().expect("a folder");
@@ -256,11 +257,20 @@ fn every_file_of_rules_in_the_readme_compiles() {
     let mut checked = 0;
     for block in blocks.filter(|block| block.contains("routes:")) {
         fs::write(&file, format!("{block}\n")).expect("a file");
-        let ran = run_with("check", |command| {
+        let ran = run_with("check --strict", |command| {
             command.arg(&file);
         });
         assert_eq!(ran.status, 0, "{block}\n{}", ran.stdout);
         checked += 1;
     }
     assert!(checked > 0, "README.md shows no rules");
+}
+
+#[test]
+fn the_readme_lists_every_warning() {
+    let readme = fs::read_to_string(repository("README.md")).expect("README.md");
+    let section = readme.split("\n### Warnings\n").nth(1).and_then(|rest| rest.split("\n### ").next());
+    let rows = section.expect("a section").lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let names = deskbell::lint::WARNINGS.map(|warning| warning.name);
+    assert_eq!(rows.collect::<Vec<_>>(), names);
 }
