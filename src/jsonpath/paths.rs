@@ -33,7 +33,7 @@ pub enum Role {
     Looked,
     /// Its value is written into the text.
     Written,
-    /// Whether it is there decides, or whether it is not.
+    /// Whether anything is there decides, or whether nothing is.
     Test { negated: bool },
 }
 
@@ -71,8 +71,6 @@ fn logical(expression: &Logical, current: &[Step], negated: bool, uses: &mut Vec
             parts.iter().for_each(|part| logical(part, current, negated, uses));
         }
         Logical::Not(part) => logical(part, current, !negated, uses),
-        // A query that may select several asks whether there is such a one, and not whether a member is there.
-        Logical::Exists(found) if !found.singular => query(found, current, Role::Looked, uses),
         Logical::Exists(found) => query(found, current, Role::Test { negated }, uses),
         Logical::Compare(left, _, right) => {
             operand(left, current, uses);

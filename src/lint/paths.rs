@@ -48,18 +48,23 @@ fn instead(route: &Route<'_>, sight: &Sight<'_>, at: usize, among: &[&Shape]) ->
         (0, "vars" | "source" | "webhook") => return Some(format!("only templates see `{name}`")),
         _ => {}
     }
+    meant(sight, at, name, among).map(|meant| format!("did you mean `{meant}`?"))
+}
+
+/// A helper for it, a name that is near, or the name where it is one step further down.
+fn meant(sight: &Sight<'_>, at: usize, name: &str, among: &[&Shape]) -> Option<String> {
     let helper = |word: &str| helper_for(word, among).filter(|_| sight.in_template);
     let names = among.iter().flat_map(|shape| shape.member_names());
     let member = || clerk::nearest(name, names).map(|near| as_written(sight, at, &[near]));
     let below = || one_below(name, among).map(|names| as_written(sight, at, &names));
-    let call = |helper: &str| match (written(&named.steps[..at], true).as_str(), as_written(sight, at, &[]).as_str()) {
+    let holder = written(&sight.named.steps[..at], true);
+    let call = |helper: &str| match (holder.as_str(), as_written(sight, at, &[]).as_str()) {
         ("data", _) => format!("{{{{{helper}}}}}"),
         (_, "") => format!("{{{{{helper} this}}}}"),
         (_, person) => format!("{{{{{helper} {person}}}}}"),
     };
-    let meant = helper(name).map(call).or_else(member);
-    let nearly = || clerk::nearest(name, HELPERS.iter().map(|(word, _, _)| *word)).and_then(helper).map(call);
-    meant.or_else(nearly).or_else(below).map(|meant| format!("did you mean `{meant}`?"))
+    let nearly = || clerk::nearest(name, HELPERS.iter().map(|(word, _, _)| *word)).and_then(helper);
+    helper(name).map(call).or_else(member).or_else(|| nearly().map(call)).or_else(below)
 }
 
 /// The path as far as it leads somewhere, in the words of the file, and other names behind it.

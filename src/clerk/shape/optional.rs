@@ -6,7 +6,7 @@ use serde_json::Value;
 
 /// By the `object` word of the holder, or by the name under which it stands.
 #[rustfmt::skip]
-const OPTIONAL: &[(&str, &[&str])] = &[
+pub(super) const OPTIONAL: &[(&str, &[&str])] = &[
     ("event", &["event_attributes"]),
     ("event_attributes", &["http_request"]),
     ("http_request", &["client_ip", "user_agent"]),

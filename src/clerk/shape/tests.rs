@@ -102,3 +102,20 @@ fn an_event_has_only_paths_that_its_shape_knows() {
         check(shape(event_type).expect(event_type), &sample(event_type).expect(event_type), &mut Vec::new());
     }
 }
+
+#[test]
+fn what_clerk_may_leave_out_is_listed_for_holders_that_the_samples_have() {
+    fn collect(name: &str, value: &Value, holders: &mut Vec<String>) {
+        if value.is_object() {
+            holders.push(name.to_owned());
+            holders.extend(value["object"].as_str().map(str::to_owned));
+        }
+        value.as_array().into_iter().flatten().for_each(|item| collect(name, item, holders));
+        value.as_object().into_iter().flatten().for_each(|(name, value)| collect(name, value, holders));
+    }
+    let mut holders = vec!["deleted".to_owned()];
+    event_types().for_each(|name| collect("event", &sample(name).expect(name), &mut holders));
+    for (holder, _) in optional::OPTIONAL {
+        assert!(holders.iter().any(|known| known == holder), "{holder}");
+    }
+}
