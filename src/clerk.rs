@@ -5,10 +5,12 @@
 
 mod catalogue;
 mod edit;
+mod shape;
 mod subscriber;
 
 pub use catalogue::{Sample, event_types, hint_for_sample, is_event_type, nearest, sample, samples};
 pub use edit::{set, unset};
+pub use shape::{Reach, Shape, shape};
 pub use subscriber::{
     Person, absent_facts, full_name, names_a_person, occurred_at, primary_email, primary_phone, subscriber,
 };

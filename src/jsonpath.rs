@@ -12,10 +12,12 @@
 mod advice;
 mod compile;
 mod evaluate;
+mod paths;
 mod pattern;
 mod scan;
 
 use evaluate::Evaluation;
+pub use paths::{Role, Step, Use};
 use regex::Regex;
 use serde_json::Value;
 

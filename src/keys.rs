@@ -9,7 +9,7 @@ use serde_json::Value;
 
 pub use tables::{
     DELIVERY, EXPECT, FILE, LIMITS, MAX_CONTEXT, MAX_EACH, MAX_NAME, NOVU, RETRY, ROUTE, SOURCE, SUBSCRIBER, TEST,
-    WARNINGS, WORKFLOW,
+    WARNINGS, WORKFLOW, Warning,
 };
 
 /// An object whose keys are known.

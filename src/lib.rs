@@ -57,6 +57,7 @@ pub mod observe;
 pub mod compiled;
 pub mod config;
 pub mod keys;
+pub mod lint;
 pub mod mount;
 pub mod outside;
 pub mod problem;

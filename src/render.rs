@@ -227,6 +227,19 @@ impl Message {
         found
     }
 
+    /// What the route writes out, by its keys.
+    pub fn written(&self) -> impl Iterator<Item = (&'static str, &Tree)> {
+        self.to.written().into_iter().chain(self.parts.iter().map(|(key, tree)| (*key, tree)))
+    }
+
+    pub fn each(&self) -> Option<&Query> {
+        self.each.as_ref()
+    }
+
+    pub fn has_max_age(&self) -> bool {
+        self.max_age.is_some()
+    }
+
     /// Reads everything in a route that shapes the request.
     pub fn compile(fields: Fields<'_>, events: Option<&[Pattern]>, problems: &mut Problems) -> Option<Self> {
         let to = Recipient::compile(fields, events, problems);

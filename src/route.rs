@@ -1,5 +1,6 @@
 //! Which routes want an event? Event types, sources, filters and the choice of a workflow; pure.
 
+mod parts;
 mod pattern;
 
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ use crate::clerk;
 use crate::config::{Fields, Kind, Node, quoted, shortened};
 use crate::jsonpath::{Filter, Query, SyntaxError};
 use crate::keys;
-use crate::problem::{Problem, Problems, Severity, WORK_OF_A_MISTAKE};
+use crate::problem::{Problem, Problems, WORK_OF_A_MISTAKE};
 use crate::template::{self, Template};
 use crate::verify::Event;
 pub use pattern::Pattern;
@@ -111,29 +112,11 @@ pub fn compile_events(fields: Fields<'_>, problems: &mut Problems) -> Option<Vec
     let mut patterns = Vec::new();
     for item in node.one_or_list() {
         match &item.kind {
-            Kind::Text(text) if !text.is_empty() => {
-                warn_of_unknown_type(item, text, problems);
-                patterns.push(Pattern(text.clone()));
-            }
+            Kind::Text(text) if !text.is_empty() => patterns.push(Pattern(text.clone())),
             _ => return item.wrong(expected, problems),
         }
     }
     Some(patterns)
-}
-
-fn warn_of_unknown_type(node: &Node, text: &str, problems: &mut Problems) {
-    let pattern = Pattern(text.to_owned());
-    if clerk::is_event_type(text) || clerk::event_types().any(|kind| pattern.matches(kind)) {
-        return;
-    }
-    problems.push_with(Severity::Warning, || {
-        let message = format!("Clerk sends no event `{}` that is known here", shortened(text));
-        let near = clerk::nearest(text, clerk::event_types());
-        Problem::error("unknown_event_type", node, message).warning().hint(match near {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => "`deskbell samples` lists the known ones".to_owned(),
-        })
-    });
 }
 
 fn compile_sources(node: &Node, known: &[&str], problems: &mut Problems) -> Option<Vec<String>> {

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use crate::clerk;
 use crate::config::{Fields, Kind, Node};
 use crate::keys::{self, MAX_NAME};
+use crate::lint::{self, Lint};
 use crate::novu::Account;
 use crate::outside::Resolver;
 use crate::problem::{Problem, Problems, Severity};
@@ -76,7 +77,8 @@ impl Rules {
             None => Some(Value::Object(Map::new())),
         };
         let names: Vec<&str> = sources.iter().map(|(name, _)| &**name).collect();
-        let (routes, vars) = compile_routes(fields, &names, problems).zip(vars)?;
+        let routes = compile_routes(fields, &names, Lint::new(vars.as_ref()), problems);
+        let (routes, vars) = routes.zip(vars)?;
         let (by_type, with_glob) = index(&routes);
         Some(Self { revision, settings: Arc::new(settings), sources, routes, by_type, with_glob, vars })
     }
@@ -206,42 +208,55 @@ pub fn is_plain_id(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
-fn compile_routes(file: Fields<'_>, sources: &[&str], problems: &mut Problems) -> Option<Vec<Route>> {
+fn compile_routes(file: Fields<'_>, sources: &[&str], mut lint: Lint, problems: &mut Problems) -> Option<Vec<Route>> {
     let mut names: HashMap<String, u32> = HashMap::new();
     let items = file.get("routes")?.list(problems)?;
-    let mut routes = Vec::new();
-    for item in items {
-        routes.extend(compile_route(item, sources, &mut names, problems));
-    }
-    (routes.len() == items.len()).then_some(routes)
+    let mut compile = |item| compile_route(item, sources, &mut names, &mut lint, problems);
+    let routes: Vec<Option<Route>> = items.iter().map(&mut compile).collect();
+    let both = items.iter().zip(&routes).filter_map(|(item, route)| Some((item, route.as_ref()?)));
+    let wanting: Vec<lint::Wanting<'_>> = both.map(|(item, route)| (item, &*route.name, &route.matcher)).collect();
+    lint::same_delivery(&wanting, problems);
+    routes.into_iter().collect()
 }
 
 fn compile_route(
     node: &Node,
     sources: &[&str],
     names: &mut HashMap<String, u32>,
+    lint: &mut Lint,
     problems: &mut Problems,
 ) -> Option<Route> {
-    let fields = node.fields(&keys::ROUTE, problems)?;
-    let allowed = compile_allow(fields, problems);
     let mut found = problems.of_part();
-    fields.word("action", &mut found);
-    // Each on its own, so that a mistake in one hides none in another.
-    let events = route::compile_events(fields, &mut found);
-    let message = Message::compile(fields, events.as_deref(), &mut found);
-    let matcher = Matcher::compile(fields, events, sources, &mut found);
-    let name = compile_name(fields, matcher.is_some(), names, &mut found);
+    let route = read_route(node, sources, names, &mut found);
+    // What is wrong may be why it looks odd.
+    let route = route.filter(|_| !found.has_errors());
+    if let Some(route) = &route {
+        lint.look(node, &route.matcher, &route.message, &mut found);
+    }
     for problem in found.into_sorted() {
-        if problem.severity != Severity::Warning || !allowed.contains(&problem.code) {
+        if problem.severity != Severity::Warning || !lint::is_allowed(node, problem.code) {
             problems.push(problem);
         }
     }
-    Some(Route { name: name?, matcher: matcher?, message: message? })
+    route
 }
 
-fn compile_allow<'a>(fields: Fields<'a>, problems: &mut Problems) -> Vec<&'a str> {
-    let items = fields.get("allow").map_or(&[][..], Node::one_or_list);
-    items.iter().filter_map(|item| item.text(problems)).collect()
+fn read_route(
+    node: &Node,
+    sources: &[&str],
+    names: &mut HashMap<String, u32>,
+    problems: &mut Problems,
+) -> Option<Route> {
+    let fields = node.fields(&keys::ROUTE, problems)?;
+    lint::check_allow(node, problems);
+    fields.word("action", problems);
+    // Each on its own, so that a mistake in one hides none in another.
+    let events = route::compile_events(fields, problems);
+    lint::unknown_event_type(node, events.as_deref().unwrap_or_default(), problems);
+    let message = Message::compile(fields, events.as_deref(), problems);
+    let matcher = Matcher::compile(fields, events, sources, problems);
+    let name = compile_name(fields, matcher.is_some(), names, problems);
+    Some(Route { name: name?, matcher: matcher?, message: message? })
 }
 
 fn compile_name(

@@ -66,7 +66,7 @@ fn shape(kind: &Shape, most: Option<u64>) -> Value {
         Shape::Filled => json!({ "type": "string", "pattern": SOMETHING }),
         Shape::EventType => offered(clerk::event_types(), 1),
         Shape::Sample => offered(clerk::samples().map(|sample| sample.name), 0),
-        Shape::Warning => offered(WARNINGS, 0),
+        Shape::Warning => json!({ "enum": WARNINGS.map(|warning| warning.name) }),
         Shape::WorkflowId => json!({ "type": "string", "pattern": SOMETHING, "not": { "pattern": "\\{\\{" } }),
         Shape::Workflow => json!({ "type": "string", "pattern": SOMETHING, "not": { "pattern": "^\\{\\{" } }),
         Shape::Any => json!({}),

@@ -2,6 +2,7 @@
 
 mod functions;
 mod left_out;
+mod paths;
 mod view;
 
 use std::sync::{Arc, LazyLock};

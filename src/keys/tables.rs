@@ -2,7 +2,7 @@
 
 use super::Shape::{
     Any, Boolean, Count, Duration, Either, Event, EventType, Filled, List, Map, Name, Named, OneOrList, Rate, Sample,
-    Size, Text, Tree, Warning, Word, Workflow, WorkflowId,
+    Size, Text, Tree, Word, Workflow, WorkflowId,
 };
 use super::{Key, Object, Rivals, Shape};
 
@@ -12,8 +12,27 @@ pub const MAX_EACH: u64 = 1_000;
 pub const MAX_CONTEXT: u64 = 5;
 /// The longest name of a route or a source. It stands in addresses, labels and log lines.
 pub const MAX_NAME: u64 = 128;
-/// The warnings that there are.
-pub const WARNINGS: [&str; 1] = ["unknown_event_type"];
+/// A warning, as `allow` names it.
+#[derive(Debug)]
+pub struct Warning {
+    pub name: &'static str,
+    /// Why it is probably a mistake.
+    pub why: &'static str,
+}
+
+/// Every warning that there is.
+#[rustfmt::skip]
+pub const WARNINGS: [Warning; 9] = [
+    Warning { name: "unknown_event_type", why: "a route for an event that never comes is never taken" },
+    Warning { name: "unknown_path", why: "what is not there is left out of a text, and keeps a filter from holding" },
+    Warning { name: "always_there", why: "a path alone asks whether the member is there, and not what its value is" },
+    Warning { name: "unsafe_metadata", why: "users can write `unsafe_metadata` themselves, and would choose who gets the message" },
+    Warning { name: "private_metadata", why: "`private_metadata` is for your own servers, and what is sent is kept and shown by Novu" },
+    Warning { name: "first_not_primary", why: "the first of the list need not be the primary one" },
+    Warning { name: "sent_by_clerk", why: "what Clerk sends itself would reach people twice" },
+    Warning { name: "code_without_max_age", why: "a code that comes late no longer works" },
+    Warning { name: "same_delivery", why: "people would get the same message twice" },
+];
 
 pub static FILE: Object = Object {
     name: "file",
@@ -159,8 +178,12 @@ pub static ROUTE: Object = Object {
         )
         .default("false"),
         Key::new("enabled", Boolean, "`false` switches the route off").default("true"),
-        Key::new("allow", OneOrList(&Warning, 0), "codes of warnings that are meant, such as `unknown_event_type`")
-            .example("unknown_event_type"),
+        Key::new(
+            "allow",
+            OneOrList(&Shape::Warning, 0),
+            "codes of warnings that are meant, such as `unknown_event_type`",
+        )
+        .example("unknown_event_type"),
     ],
 };
 

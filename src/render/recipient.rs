@@ -8,7 +8,7 @@ use crate::config::{Fields, Kind, Node, quoted};
 use crate::keys;
 use crate::problem::{Problem, Problems};
 use crate::route::Pattern;
-use crate::template::{self, LeftOut, Template, Tree};
+use crate::template::{self, LeftOut, Tree};
 
 /// Whom a route sends to.
 #[derive(Debug)]
@@ -16,8 +16,8 @@ pub enum Recipient {
     /// The subscriber that the event names.
     FilledIn,
     Subscriber(Tree),
-    Topic(Template),
-    FixedTopic(String),
+    /// The key of a topic.
+    Topic(Tree),
 }
 
 impl Recipient {
@@ -37,10 +37,10 @@ impl Recipient {
             (Some(subscriber), None) => Self::compile_subscriber(subscriber, problems),
             (None, Some(topic)) => match topic.text(problems)? {
                 text if text.contains("{{") => {
-                    Some(Recipient::Topic(template::compile_at(topic, text, problems)?.whole()))
+                    Some(Recipient::Topic(Tree::Leaf(template::compile_at(topic, text, problems)?.whole())))
                 }
                 text if text.trim().is_empty() => topic.wrong("the key of a Novu topic", problems),
-                text => Some(Recipient::FixedTopic(text.to_owned())),
+                text => Some(Recipient::Topic(Tree::Literal(text.into()))),
             },
             (None, None) => {
                 if fields.lacks("subscriber") && fields.lacks("topic") {
@@ -56,6 +56,15 @@ impl Recipient {
         Some(Recipient::Subscriber(Tree::compile(node, problems)?.with_id("subscriberId")))
     }
 
+    /// What the route writes out, and under which key.
+    pub fn written(&self) -> Option<(&'static str, &Tree)> {
+        match self {
+            Recipient::FilledIn => None,
+            Recipient::Subscriber(tree) => Some(("subscriber", tree)),
+            Recipient::Topic(key) => Some(("topic", key)),
+        }
+    }
+
     /// The `to` of the request.
     ///
     /// # Errors
@@ -69,9 +78,8 @@ impl Recipient {
                 let subscriber = tree.render(&scope.view).map_err(Unsendable::Template)?;
                 with_text_ids(subscriber.unwrap_or_default())
             }
-            Recipient::FixedTopic(key) => Ok(topic(key)),
-            Recipient::Topic(template) => {
-                let key = template.render(&scope.view).map_err(Unsendable::Template)?;
+            Recipient::Topic(key) => {
+                let key = key.render(&scope.view).map_err(Unsendable::Template)?;
                 key.as_ref().and_then(as_text).map(|key| topic(&key)).ok_or(Unsendable::NoTopicKey)
             }
         }
@@ -96,12 +104,11 @@ impl Recipient {
                 let refused = members.filter(|(key, value)| taken(key, (*value).clone()).is_none());
                 found.extend(refused.map(|(key, _)| LeftOut::new(format!("subscriber.{key}"), NO_TEXT)));
             }
-            Recipient::FixedTopic(_) => {}
-            Recipient::Topic(template) => {
-                let rendered = || template.render(&scope.view).ok().flatten();
-                let refused = || rendered().filter(|key| as_text(key).is_none()).map(|_| NO_TEXT.to_owned());
-                let reason = template.nothing(&scope.view).or_else(refused);
-                found.extend(reason.map(|reason| LeftOut::new("topic", reason)));
+            Recipient::Topic(key) => {
+                key.left_out("topic", &scope.view, &mut found);
+                let rendered = key.render(&scope.view).ok().flatten();
+                let refused = rendered.filter(|key| as_text(key).is_none());
+                found.extend(refused.map(|_| LeftOut::new("topic", NO_TEXT)));
             }
         }
         found

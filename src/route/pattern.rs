@@ -9,6 +9,11 @@ impl Pattern {
         glob(self.0.as_bytes(), kind.as_bytes())
     }
 
+    /// The pattern as it is written.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+
     /// The event type, if the pattern names exactly one.
     pub fn exact(&self) -> Option<&str> {
         Some(self.0.as_str()).filter(|text| !text.contains('*'))

@@ -16,6 +16,7 @@ mod examples;
 mod explain;
 mod explain_running;
 mod init;
+mod lint;
 mod novu_guide;
 mod problems;
 mod quickstart;

@@ -55,7 +55,7 @@ fn check_route(lines: &str, expected: &[&[&str]]) {
 
 /// A file of these routes.
 #[track_caller]
-fn check_routes(lines: &str, expected: &[&[&str]]) {
+pub fn check_routes(lines: &str, expected: &[&[&str]]) {
     check(&format!("routes:\n{lines}\n"), expected);
 }
 

@@ -11,8 +11,8 @@ use crate::shell::run_with;
 const MAY_IMPORT: &[(&str, &str)] = &[
     // What everybody may know.
     ("units", ""),
-    ("clerk", ""),
     ("jsonpath", ""),
+    ("clerk", "jsonpath"),
     ("problem", ""),
     ("keys", ""),
     ("mount", ""),
@@ -29,7 +29,8 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("novu", "units"),
     ("observe", "clerk store units"),
     ("settings", "config keys novu outside problem units"),
-    ("rules", "clerk config keys novu outside problem render route settings verify"),
+    ("lint", "clerk config jsonpath keys problem render route template"),
+    ("rules", "clerk config keys lint novu outside problem render route settings verify"),
     ("suite", "clerk config keys outside problem render rules units verify"),
     ("schema", "clerk keys units"),
     ("compiled", "config outside problem rules suite units"),
@@ -262,14 +263,23 @@ pub fn rules_in_the_readme() -> Vec<String> {
 }
 
 #[test]
-fn every_file_of_rules_in_the_readme_compiles() {
+fn every_file_of_rules_in_the_readme_checks_without_error_or_warning() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("routes.yaml");
     for rules in rules_in_the_readme() {
         fs::write(&file, &rules).expect("a file");
-        let ran = run_with("check", |command| {
+        let ran = run_with("check --strict", |command| {
             command.arg(&file);
         });
         assert_eq!(ran.status, 0, "{rules}\n{}", ran.stdout);
     }
+}
+
+#[test]
+fn the_readme_lists_every_warning() {
+    let readme = fs::read_to_string(repository("README.md")).expect("README.md");
+    let section = readme.split("\n### Warnings\n").nth(1).and_then(|rest| rest.split("\n### ").next());
+    let rows = section.expect("a section").lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let names = deskbell::keys::WARNINGS.map(|warning| warning.name);
+    assert_eq!(rows.collect::<Vec<_>>(), names);
 }

@@ -111,7 +111,7 @@ fn an_event_alone_never_chooses_the_workflow() {
         "  - { name: a, event: user.created, workflow: { by: $.data.id, cases: { x: «'a-{{data.id}}' } } }",
         &[&["bad_value routes[0].workflow.cases.x", "expected a Novu workflow id"]],
     );
-    check_routes("  - { name: a, event: email.created, workflow: 'email-{{data.slug}}' }", &[]);
+    check_routes("  - { name: a, event: user.created, workflow: 'user-{{data.id}}' }", &[]);
     check_routes(
         "  - { name: a, event: user.created, workflow: { by: $.data.id, cases: «{} } }",
         &[&["bad_value routes[0].workflow.cases: an empty object does not belong here", "at least one case"]],
@@ -254,10 +254,18 @@ fn an_event_type_that_is_not_known_is_a_warning_that_can_be_allowed() {
     check_routes("  - { event: [user.created, «usr.*], workflow: a }", &[&["unknown_event_type routes[0].event[1]"]]);
     check_routes("  - { event: «some.thing, workflow: a }", &[&["`deskbell samples` lists the known ones"]]);
     check_routes("  - { event: user.create, workflow: a, allow: unknown_event_type }", &[]);
-    check_routes("  - { event: user.create, workflow: a, allow: [other, unknown_event_type] }", &[]);
-    check_routes("  - { event: «user.create, workflow: a, allow: [other] }", &[&["unknown_event_type"]]);
+    check_routes("  - { event: user.create, workflow: a, allow: [same_delivery, unknown_event_type] }", &[]);
+    check_routes("  - { event: «user.create, workflow: a, allow: [same_delivery] }", &[&["unknown_event_type"]]);
+    check_routes("  - { event: user.created, workflow: a, allow: unknown_path }", &[]);
     // What cannot run cannot be allowed.
-    check_routes("  - { event: user.created, workflow: a, «filer: b, allow: unknown_key }", &[&["error unknown_key"]]);
+    check_routes(
+        "  - { event: user.created, workflow: a, «filer: b, allow: «unknown_key }",
+        &[&["error unknown_key"], &["bad_value routes[0].allow: there is no warning `unknown_key`"]],
+    );
+    check_routes(
+        "  - { event: user.created, workflow: a, allow: [unknown_path, «same_deliver] }",
+        &[&["error bad_value routes[0].allow[1]: there is no warning `same_deliver`", "did you mean `same_delivery`?"]],
+    );
 }
 
 #[test]
