@@ -16,6 +16,8 @@ mod paths;
 mod pattern;
 mod scan;
 
+use std::cell::Cell;
+
 use evaluate::Evaluation;
 pub use paths::{Role, Step, Use};
 use regex::Regex;
@@ -54,6 +56,14 @@ impl Filter {
     /// Whether the filter holds for this event.
     pub fn holds(&self, event: &Value) -> bool {
         holds(&self.expression, event)
+    }
+
+    /// Whether the filter holds, to somebody who tries many: all of them take so many steps together, and past them
+    /// none holds.
+    pub fn holds_within(&self, event: &Value, steps: &Cell<usize>) -> bool {
+        Evaluation::one_of_many(event, steps, |evaluation| {
+            evaluation.holds(&self.expression, event) && !evaluation.is_exhausted()
+        })
     }
 
     /// Why the filter holds or not: what its queries select in this event, each once, in the order written and
@@ -124,6 +134,11 @@ impl Query {
     /// The nodes this query selects, a node as often as it is selected.
     pub fn select<'a>(&self, root: &'a Value) -> Vec<&'a Value> {
         Evaluation::new(root).select(self, root)
+    }
+
+    /// The same, to somebody who tries many: see [`Filter::holds_within`].
+    pub fn select_within<'a>(&self, root: &'a Value, steps: &Cell<usize>) -> Vec<&'a Value> {
+        Evaluation::one_of_many(root, steps, |evaluation| evaluation.select(self, root))
     }
 }
 

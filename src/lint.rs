@@ -7,6 +7,7 @@ mod metadata;
 mod paths;
 mod same;
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ use crate::problem::{Problem, Problems, Severity};
 use crate::render::Message;
 use crate::route::{Matcher, Pattern};
 use crate::template::{Template, Tree};
-pub use same::{Wanting, same_delivery};
+pub use same::Wanting;
 
 fn warning(name: &'static str, node: &Node, what: &str) -> Problem {
     let why = WARNINGS.iter().find(|warning| warning.name == name).map_or("", |warning| warning.why);
@@ -71,8 +72,12 @@ pub struct Lint {
     surroundings: Shape,
     /// Of routes that want several types, what each of these may be.
     merged: HashMap<Vec<&'static str>, Arc<Shape>>,
+    /// For trying filters on samples. Past them, what only a trial would show is not told.
+    steps: Cell<usize>,
 }
 
+/// Ten thousand ordinary routes for all events take a quarter of it; all of it takes half a second.
+const MAX_STEPS: usize = 10_000_000;
 /// So many sets of event types are remembered. Files have a handful.
 const MAX_MERGED: usize = 100;
 
@@ -86,6 +91,7 @@ struct Route<'a> {
     event: Arc<Shape>,
     surroundings: &'a Shape,
     sights: Vec<Sight<'a>>,
+    steps: &'a Cell<usize>,
 }
 
 /// A place in the event that a text of the route names.
@@ -109,7 +115,7 @@ impl Lint {
         let text = || Shape::of(&json!(""));
         let webhook = Shape::closed([("id", text())]);
         let surroundings = Shape::closed([("vars", vars), ("source", text()), ("webhook", webhook)]);
-        Self { surroundings, merged: HashMap::new() }
+        Self { surroundings, merged: HashMap::new(), steps: Cell::new(MAX_STEPS) }
     }
 
     /// Warns of what is wrong with a route on its own.
@@ -117,7 +123,8 @@ impl Lint {
         let kinds = wanted(matcher);
         let event = self.event(matcher, &kinds);
         let sights = sights(node, matcher, message);
-        let route = Route { node, matcher, message, kinds, event, surroundings: &self.surroundings, sights };
+        let (surroundings, steps) = (&self.surroundings, &self.steps);
+        let route = Route { node, matcher, message, kinds, event, surroundings, sights, steps };
         for sight in &route.sights {
             paths::unknown_path(&route, sight, problems);
             paths::always_there(&route, sight, problems);
@@ -127,6 +134,11 @@ impl Lint {
         }
         messages::sent_by_clerk(&route, problems);
         messages::code_without_max_age(&route, problems);
+    }
+
+    /// Warns of what is wrong with routes beside each other.
+    pub fn look_at_all(&self, routes: &[Wanting<'_>], problems: &mut Problems) {
+        same::same_delivery(routes, &self.steps, problems);
     }
 
     /// What the events that the route wants look like.

@@ -183,16 +183,13 @@ fn compile_text<T>(
 
 impl Workflow {
     fn choose<'a>(&'a self, event: &'a Value) -> Result<&'a Choice, Unwanted<'a>> {
-        let (by, cases, default) = match self {
-            Workflow::One(choice) => return Ok(choice),
-            Workflow::Table { by, cases, default } => (by, cases, default),
-        };
-        let case = match by.select(event).into_iter().next() {
-            Some(Value::String(text)) => cases.get(text),
-            Some(Value::Null) | None => None,
-            Some(other) => cases.get(&other.to_string()),
-        };
-        case.or(default.as_ref()).ok_or(Unwanted::NoCase { by, event })
+        match self {
+            Workflow::One(choice) => Ok(choice),
+            Workflow::Table { by, cases, default } => {
+                let choice = look_up(cases, by.select(event).first().copied()).or(default.as_ref());
+                choice.ok_or(Unwanted::NoCase { by, event })
+            }
+        }
     }
 
     fn compile(node: &Node, problems: &mut Problems) -> Option<Self> {
@@ -219,6 +216,15 @@ impl Workflow {
             cases: cases?,
             default: default.map_or(Some(None), |choice| choice.map(Some))?,
         })
+    }
+}
+
+/// The case of a table for a value.
+fn look_up<'a>(cases: &'a BTreeMap<String, Choice>, value: Option<&Value>) -> Option<&'a Choice> {
+    match value? {
+        Value::String(text) => cases.get(text),
+        Value::Null => None,
+        other => cases.get(&other.to_string()),
     }
 }
 

@@ -215,7 +215,7 @@ fn compile_routes(file: Fields<'_>, sources: &[&str], mut lint: Lint, problems: 
     let routes: Vec<Option<Route>> = items.iter().map(&mut compile).collect();
     let both = items.iter().zip(&routes).filter_map(|(item, route)| Some((item, route.as_ref()?)));
     let wanting: Vec<lint::Wanting<'_>> = both.map(|(item, route)| (item, &*route.name, &route.matcher)).collect();
-    lint::same_delivery(&wanting, problems);
+    lint.look_at_all(&wanting, problems);
     routes.into_iter().collect()
 }
 

@@ -21,6 +21,15 @@ impl<'a> Evaluation<'a> {
         Evaluation { root, steps_left: Cell::new(Some(MAXIMUM_STEPS)) }
     }
 
+    /// One of many evaluations that have so many steps together.
+    pub(super) fn one_of_many<T>(root: &'a Value, steps: &Cell<usize>, run: impl FnOnce(&Self) -> T) -> T {
+        let most = steps.get().min(MAXIMUM_STEPS);
+        let evaluation = Evaluation { root, steps_left: Cell::new(Some(most)) };
+        let result = run(&evaluation);
+        steps.set(steps.get() - most + evaluation.steps_left.get().unwrap_or_default());
+        result
+    }
+
     /// Whether the steps ran out: what was found until then is not the whole answer.
     pub(super) fn is_exhausted(&self) -> bool {
         self.steps_left.get().is_none()

@@ -57,7 +57,7 @@ pub(super) fn code_without_max_age(route: &Route<'_>, problems: &mut Problems) {
     if route.message.has_max_age() || !wants_only_messages(route) {
         return;
     }
-    let handed_over = |event: &&Value| event["data"][BY_CLERK] == false && route.matcher.takes(event);
+    let handed_over = |event: &&Value| event["data"][BY_CLERK] == false && route.matcher.takes(event, route.steps);
     let taken: Vec<&Value> = TRIALS.iter().filter(handed_over).collect();
     let is_code = |sight: &&Sight<'_>| {
         let steps = &sight.named.steps;

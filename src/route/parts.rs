@@ -1,8 +1,10 @@
 //! What a route wants, for those who judge it before there is an event.
 
+use std::cell::Cell;
+
 use serde_json::Value;
 
-use super::{Choice, Matcher, Workflow};
+use super::{Choice, Matcher, Workflow, look_up};
 use crate::jsonpath::{Filter, Query};
 use crate::template::Template;
 
@@ -19,12 +21,18 @@ impl Matcher {
         self.enabled
     }
 
-    /// Whether the route wants an event for what is in it, whatever its source.
-    pub fn takes(&self, event: &Value) -> bool {
+    /// Whether the route wants an event for what is in it, whatever its source; or not, if there are no steps left to
+    /// find out.
+    pub fn takes(&self, event: &Value, steps: &Cell<usize>) -> bool {
         let kind = event.get("type").and_then(Value::as_str);
         self.wants_type(kind)
-            && self.filters.iter().all(|filter| filter.holds(event))
-            && self.workflow.choose(event).is_ok()
+            && self.filters.iter().all(|filter| filter.holds_within(event, steps))
+            && match &self.workflow {
+                Workflow::Table { by, cases, default: None } => {
+                    look_up(cases, by.select_within(event, steps).first().copied()).is_some()
+                }
+                _ => true,
+            }
     }
 
     /// The query of a workflow table.

@@ -171,3 +171,12 @@ fn what_has_no_end_is_not_read_as_a_secret_or_an_event() {
     assert_eq!(ran.status, 0, "{}", ran.stdout);
     assert!(ran.stdout.contains("`${file:/dev/zero}` cannot be read: it is not a file"), "{}", ran.stdout);
 }
+
+#[test]
+fn routes_that_are_costly_to_hold_against_each_other_are_told_of_in_part() {
+    let filter = "  - { name: rN, event: \"*\", workflow: w, topic: t, filter: \"$..[?count($..*) > 900]\" }\n";
+    let costly = check(&format!("routes:\n{}", many(3_000, |number| filter.replace('N', &number.to_string()))));
+    assert_eq!(costly.status, 0, "{}", costly.stdout);
+    let unknown = |number| format!("  - {{ name: r{number}, event: x.y{number}, workflow: w, topic: t }}\n");
+    assert_eq!(check(&format!("routes:\n{}", many(20_000, unknown))).status, 0);
+}
