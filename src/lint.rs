@@ -4,6 +4,7 @@
 
 mod messages;
 mod metadata;
+mod outside;
 mod paths;
 mod same;
 
@@ -131,6 +132,9 @@ impl Lint {
             paths::first_not_primary(&route, sight, problems);
             metadata::unsafe_metadata(sight, problems);
             metadata::private_metadata(&route, sight, problems);
+        }
+        for written in message.written().filter_map(|(key, _)| node.find(key)) {
+            outside::not_resolved(written, problems);
         }
         messages::sent_by_clerk(&route, problems);
         messages::code_without_max_age(&route, problems);

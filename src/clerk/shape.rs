@@ -81,9 +81,12 @@ impl Shape {
 
     fn of_event(event: &Value) -> Self {
         let mut shape = Self::named("event", event);
-        // What a message is made of depends on its template.
-        if let Some(variables) = shape.members.get_mut("data").and_then(|data| data.shape.members.get_mut("data")) {
-            variables.shape.open = true;
+        if let Some(data) = shape.members.get_mut("data") {
+            data.shape.open = event["type"].as_str().is_some_and(optional::is_disputed);
+            // What a message is made of depends on its template.
+            if let Some(variables) = data.shape.members.get_mut("data") {
+                variables.shape.open = true;
+            }
         }
         shape
     }

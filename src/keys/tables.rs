@@ -22,13 +22,14 @@ pub struct Warning {
 
 /// Every warning that there is.
 #[rustfmt::skip]
-pub const WARNINGS: [Warning; 9] = [
+pub const WARNINGS: [Warning; 10] = [
     Warning { name: "unknown_event_type", why: "a route for an event that never comes is never taken" },
     Warning { name: "unknown_path", why: "what is not there is left out of a text, and keeps a filter from holding" },
     Warning { name: "always_there", why: "a path alone asks whether the member is there, and not what its value is" },
     Warning { name: "unsafe_metadata", why: "users can write `unsafe_metadata` themselves, and would choose who gets the message" },
     Warning { name: "private_metadata", why: "`private_metadata` is for your own servers, and what is sent is kept and shown by Novu" },
     Warning { name: "first_not_primary", why: "the first of the list need not be the primary one" },
+    Warning { name: "not_resolved", why: "only `sources`, `novu` and `vars` take values from outside" },
     Warning { name: "sent_by_clerk", why: "what Clerk sends itself would reach people twice" },
     Warning { name: "code_without_max_age", why: "a code that comes late no longer works" },
     Warning { name: "same_delivery", why: "people would get the same message twice" },

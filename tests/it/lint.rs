@@ -95,6 +95,9 @@ fn a_path_of_a_filter_a_table_or_each_is_held_against_the_samples_too() {
         "  - { name: r, event: user.created, workflow: { by: «$.data.slug, cases: { a: b } } }",
         &[&["unknown_path routes[0].workflow.by: `$.data.slug`"]],
     );
+    // What Clerk's own sources do not agree on.
+    let disputed = "[role.deleted, permission.deleted], topic: t";
+    check_one(disputed, "payload: { a: '{{data.name}}' }, filter: $.data.key == 'x'", &[]);
     // Once, and not again for all that follows from it.
     check_one(
         "user.created",
@@ -106,6 +109,18 @@ fn a_path_of_a_filter_a_table_or_each_is_held_against_the_samples_too() {
         "each: '$.data.email_addresses[*]', payload: { a: «'{{item.idd}}', b: «'{{jsonpath \"$.item.nope\"}}' }",
         &[&["`item.idd` is", "`item.id`"], &["`$.item.nope` is"]],
     );
+}
+
+#[test]
+fn a_value_from_outside_is_not_sent_under_its_name() {
+    let told = &["warning not_resolved routes[0].payload.", "`${HOME}` is sent as it stands", "`{{vars.home}}`"];
+    check_one("user.created", "payload: { a: «'in ${HOME}', b: [{ c: «'{{data.id}} ${HOME}' }] }", &[told, told]);
+    let file = "subscriber: { subscriberId: '{{data.id}}', data: { a: «'${file:/run/x}' } }";
+    check_one("user.created", file, &[&["not_resolved routes[0].subscriber.data.a", "`${file:/run/x}`"]]);
+    check_one("user.created", "topic: «'${TEAM}'", &[&["not_resolved routes[0].topic"]]);
+    for meant in ["costs ${{data.id}}", "$ {x}", "${}", "${a b}", "$HOME", "${1-x}"] {
+        check_one("user.created", &format!("payload: {{ a: '{meant}' }}"), &[]);
+    }
 }
 
 #[test]

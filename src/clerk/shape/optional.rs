@@ -63,3 +63,8 @@ pub(super) fn members<'v>(name: &'v str, holder: &'v Value) -> impl Iterator<Ite
 pub(super) fn is_open(name: &str) -> bool {
     name.ends_with("_metadata") || name == "external_accounts"
 }
+
+/// Of these, the OpenAPI has the deleted object alone and the types of `@clerk/backend` have all of it.
+pub(super) fn is_disputed(event_type: &str) -> bool {
+    matches!(event_type, "role.deleted" | "permission.deleted")
+}
