@@ -133,9 +133,8 @@ impl Lint {
             metadata::unsafe_metadata(sight, problems);
             metadata::private_metadata(&route, sight, problems);
         }
-        for written in message.written().filter_map(|(key, _)| node.find(key)) {
-            outside::not_resolved(written, problems);
-        }
+        let written = message.written().map(|(key, _)| key).chain(["workflow"]);
+        written.filter_map(|key| node.find(key)).for_each(|written| outside::not_resolved(written, problems));
         messages::sent_by_clerk(&route, problems);
         messages::code_without_max_age(&route, problems);
     }

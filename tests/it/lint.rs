@@ -118,6 +118,10 @@ fn a_value_from_outside_is_not_sent_under_its_name() {
     let file = "subscriber: { subscriberId: '{{data.id}}', data: { a: «'${file:/run/x}' } }";
     check_one("user.created", file, &[&["not_resolved routes[0].subscriber.data.a", "`${file:/run/x}`"]]);
     check_one("user.created", "topic: «'${TEAM}'", &[&["not_resolved routes[0].topic"]]);
+    check_routes(
+        "  - { name: r, event: user.created, workflow: «'w-${ENV}' }",
+        &[&["not_resolved routes[0].workflow"]],
+    );
     for meant in ["costs ${{data.id}}", "$ {x}", "${}", "${a b}", "$HOME", "${1-x}"] {
         check_one("user.created", &format!("payload: {{ a: '{meant}' }}"), &[]);
     }
