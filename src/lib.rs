@@ -25,6 +25,8 @@
 //! - **The middle is pure.** verify, route and render take the time as an argument and do no IO.
 //! - **Trust is a type.** Only [`verify`] makes an event of a request; only [`store`] hands out a
 //!   claimed delivery.
+//! - **Bounded.** Whatever a file of rules holds, reading it, testing it and rendering an event with it
+//!   take little time and memory.
 //! - **Two listeners.** Webhooks face the internet; metrics, health and the API do not.
 //! - Nothing logs, labels or echoes a body, an address, a code, a link or a secret.
 //!
@@ -62,7 +64,6 @@ pub mod mount;
 pub mod outside;
 pub mod problem;
 pub mod rules;
-pub mod schema;
 pub mod settings;
 pub mod suite;
 pub mod watcher;
@@ -74,6 +75,7 @@ pub mod units;
 
 // What looks, and sends nothing.
 pub mod explain;
+pub mod schema;
 
 // What runs it.
 pub mod admin;
