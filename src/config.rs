@@ -49,6 +49,15 @@ pub struct Key {
     pub name: String,
     pub line: u32,
     pub column: u32,
+    /// Where it was written first, if it stands here by an alias.
+    defined: (u32, u32),
+}
+
+impl Key {
+    /// Moves a problem of its value to the key.
+    pub fn at(&self, problem: Problem) -> Problem {
+        Problem { line: self.line, column: self.column, defined: self.defined, ..problem }
+    }
 }
 
 impl Node {

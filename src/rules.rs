@@ -145,6 +145,12 @@ impl Rules {
         })
     }
 
+    /// The same for one route, if there is one of that name.
+    pub fn judge_route<'a>(&'a self, name: &str, event: &'a Event) -> Option<Result<Vec<Delivery>, Unwanted<'a>>> {
+        let route = self.routes.iter().find(|route| *route.name == *name)?;
+        Some(route.apply(event, &self.vars, &mut None))
+    }
+
     /// For every route of the file: what it sends, or why it does not want the event.
     pub fn explain<'a>(&'a self, event: &'a Event) -> impl Iterator<Item = Verdict<'a>> {
         let mut scope = None;

@@ -211,9 +211,8 @@ impl Test {
         let Some(name) = route_of(expected) else {
             return self.fails(expected, "nothing more is sent".to_owned());
         };
-        let verdict = rules.explain(event).find(|verdict| *verdict.route.name == *name);
         let problem = self.fails(expected, format!("`{name}` is not sent"));
-        match verdict.map(|verdict| verdict.deliveries) {
+        match rules.judge_route(name, event) {
             Some(Err(unwanted)) => problem.hint(unwanted.to_string()),
             Some(Ok(_)) => problem.hint("it is sent fewer times than the test expects"),
             None => {

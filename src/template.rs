@@ -128,10 +128,10 @@ impl Template {
             let helper = functions::JsonPath { queries: self.queries.clone() };
             render_context.register_local_helper("jsonpath", Box::new(helper));
         }
-        let (mut page, round) = view.page();
         if self.loops {
-            render_context.register_local_helper(ROUND, Box::new(round));
+            render_context.register_local_helper(ROUND, Box::new(view.round()));
         }
+        let mut page = view.page();
         compiled
             .render(&REGISTRY, &view.context, &mut render_context, &mut page)
             .map_err(|error| explain(error.reason()))?;

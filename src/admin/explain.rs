@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::Admin;
 use crate::clerk;
 use crate::compiled::Compiled;
+use crate::config::MAX_FILE_BYTES;
 use crate::explain::{self, Explanation, Question};
 use crate::http::{self, Answer, BodyError};
 use crate::outside::Outside;
@@ -19,8 +20,6 @@ use crate::rules::Rules;
 use crate::store::Store;
 use crate::verify::Event;
 
-/// The room for a file of rules beside an event, in bytes: as much as is read of one.
-const ROOM_FOR_ROUTES: usize = 8 << 20;
 /// The most changes to one event. Each costs a copy of it.
 const MOST_CHANGES: usize = 1_000;
 /// How long one explanation waits for another.
@@ -65,7 +64,8 @@ impl Admin {
             return Refusal::unavailable("another explanation is being made").answer();
         };
         let rules = self.rules.borrow().clone();
-        let limit = rules.settings.body_limit + ROOM_FOR_ROUTES;
+        // An event, and a file of rules beside it.
+        let limit = rules.settings.body_limit + MAX_FILE_BYTES;
         let body = match http::read_body(request, limit).await {
             Ok(body) => body,
             Err(error) => return unread(&error, limit).answer(),

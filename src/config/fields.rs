@@ -110,7 +110,7 @@ fn unknown_key(key: &Key, node: &Node, object: &Object) -> Problem {
     let problem = Problem::error("unknown_key", node, format!("unknown key `{}`", key.name))
         .expected(format!("one of {}", quoted(&names)))
         .maybe_hint(hint);
-    Problem { line: key.line, column: key.column, ..problem }
+    key.at(problem)
 }
 
 fn is_within(number: u64, key: &keys::Key) -> bool {

@@ -124,7 +124,7 @@ fn locate(raw: Placed<Raw>, path: Path, tagged: &HashSet<Place>) -> Node {
                 .map(|(key, value)| {
                     let node = locate(value, path.member(&key.value), tagged);
                     let (line, column) = key.referenced;
-                    (Key { name: key.value, line, column }, node)
+                    (Key { name: key.value, line, column, defined: key.defined }, node)
                 })
                 .collect(),
         ),

@@ -72,7 +72,10 @@ impl Recipient {
     pub fn render(&self, scope: &Scope<'_>) -> Result<Value, Unsendable> {
         match self {
             Recipient::FilledIn => {
-                clerk::subscriber(&scope.event.json).map(Value::Object).ok_or(Unsendable::NoSubscriberId)
+                let subscriber = clerk::subscriber(&scope.event.json).ok_or(Unsendable::NoSubscriberId)?;
+                let bytes = subscriber.values().filter_map(Value::as_str).map(str::len).sum();
+                scope.view.spend(bytes).map_err(Unsendable::Template)?;
+                Ok(Value::Object(subscriber))
             }
             Recipient::Subscriber(tree) => {
                 let subscriber = tree.render(&scope.view).map_err(Unsendable::Template)?;

@@ -40,7 +40,7 @@ pub fn compile(file: Fields<'_>, settings: &mut Settings, resolver: &mut Resolve
             let problem =
                 Problem::error("bad_value", node, format!("`{}` cannot be part of an address", shortened(&key.name)))
                     .expected("letters, digits, `-` and `_`");
-            problems.push(Problem { line: key.line, column: key.column, ..problem });
+            problems.push(key.at(problem));
         }
         sources.push((name.clone(), compile_secrets(node, resolver, problems).unwrap_or_default()));
         let blocks: Vec<&Node> = [node.find("novu"), novu].into_iter().flatten().collect();

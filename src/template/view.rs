@@ -43,7 +43,7 @@ impl View {
         }
     }
 
-    /// Takes account of a leaf that is written as it is.
+    /// Takes account of what no template writes.
     ///
     /// # Errors
     /// It is too much.
@@ -59,9 +59,14 @@ impl View {
         seen
     }
 
-    /// An empty page to write a leaf on, and what counts the rounds of its loops.
-    pub fn page(&self) -> (Page, Round) {
-        (Page { text: String::new(), work: self.work.clone() }, Round(self.work.clone()))
+    /// An empty page to write a leaf on.
+    pub fn page(&self) -> Page {
+        Page { text: String::new(), work: self.work.clone() }
+    }
+
+    /// What counts the rounds of a leaf's loops.
+    pub fn round(&self) -> Round {
+        Round(self.work.clone())
     }
 }
 

@@ -123,6 +123,11 @@ fn templates_that_would_make_far_too_much_fail() {
     let grown = (0..4).fold("\"a\"".to_owned(), |text, _| format!("(replace {text} \"a\" \"{long}\")"));
     is_refused(&rendering(&format!("{{{{upper {grown}}}}}")), saying);
     let items = (0..1000).map(|number| number.to_string()).collect::<Vec<_>>().join(", ");
+    // No template is in what is filled in.
+    let event =
+        format!("{{ type: user.created, data: {{ id: u, first_name: {}, l: [{items}] }} }}", "x".repeat(1 << 20));
+    let filled_in = "routes: [{ event: user.created, workflow: w, each: '$.data.l[*]' }]";
+    is_refused(&format!("{filled_in}\ntests: [{{ event: {event}, expect: [] }}]\n"), saying);
     is_refused(
         &format!(
             "vars: {{ m: &m {} }}\nroutes: [{{ event: a.b, workflow: w, each: '$.data[*]', \

@@ -40,7 +40,10 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     // What runs them.
     ("http", ""),
     ("webhooks", "http observe receive rules store units verify"),
-    ("admin", "clerk compiled deliver explain http novu observe outside problem rules store units verify watcher"),
+    (
+        "admin",
+        "clerk compiled config deliver explain http novu observe outside problem rules store units verify watcher",
+    ),
     ("server", "admin deliver http mount novu observe problem rules settings store units watcher webhooks"),
     ("cli", "clerk compiled explain http novu outside problem rules schema server settings store units verify watcher"),
     ("main", "cli"),

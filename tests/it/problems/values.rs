@@ -89,6 +89,15 @@ fn a_mistake_behind_an_anchor_is_told_once() {
         "  - { event: user.created, workflow: a, payload: &p { x: '«{{shout y}}' } }\n  - { event: user.created, workflow: b, payload: *p }\n  - { event: user.created, workflow: c, payload: { q: *p } }",
         &[&["bad_template routes[0].payload.x"]],
     );
+    check_routes(
+        "  - { event: user.created, workflow: a, subscriber: &s { subscriberId: x, «frstName: y } }\n  - { event: user.created, workflow: b, subscriber: *s }",
+        &[&["unknown_key routes[0].subscriber.frstName"]],
+    );
+    // The value is the same, and the two keys are two mistakes.
+    check_routes(
+        "  - { event: user.created, workflow: a, «filer: &f $.data.id }\n  - { event: user.created, workflow: b, «filer: *f }",
+        &[&["unknown_key routes[0].filer"], &["unknown_key routes[1].filer"]],
+    );
     // Where it was written it was right.
     check(
         "vars: { t: &t '{{shout x}}' }\nroutes:\n  - { event: user.created, workflow: a, payload: { x: «*t } }\n  - { event: user.created, workflow: b, payload: { x: *t } }\n",
