@@ -125,7 +125,7 @@ impl Deliverer {
                 self.metrics.delivered(route, moment - claimed.accepted_at);
                 tracing::info!(%source, event, %route, attempt, "delivered");
             }
-            Step::Dead { reason } => {
+            Step::Dead { reason, .. } => {
                 let outcome = if reason == GAVE_UP { GAVE_UP } else { outcome };
                 self.metrics.delivery(route, outcome);
                 tracing::warn!(%source, event, %route, attempt, reason, "dead");
@@ -149,20 +149,24 @@ fn next_step(outcome: &Outcome, claimed: &Claimed, probe: bool, retry: Retry, no
     let pause = backoff(claimed, retry);
     match outcome {
         Outcome::Delivered => Step::Delivered,
-        Outcome::Refused(reason) | Outcome::Rejected(reason) => Step::Dead { reason: reason.to_string() },
+        Outcome::Refused(reason) | Outcome::Rejected(reason) => dead(reason.to_string()),
         Outcome::UnknownWorkflow if claimed.definite_errors + 1 >= UNKNOWN_WORKFLOW_ATTEMPTS => {
-            Step::Dead { reason: "workflow_not_found".to_owned() }
+            dead("workflow_not_found".to_owned())
         }
         Outcome::UnknownWorkflow => again(claimed, retry, now, pause, true, "workflow_not_found"),
         Outcome::Held(_) if probe => Step::GivenBack { due: now },
         // It may be this delivery alone that something on the way to Novu turns down: it comes
         // back ever later, and others get to show that the key is good.
-        Outcome::Held(reason) => {
-            Step::Again { due: now.saturating_add(pause), pause: 0, definite: false, reason: reason.to_string() }
-        }
+        Outcome::Held(reason) => Step::Again {
+            due: now.saturating_add(pause),
+            pause: 0,
+            definite: false,
+            reason: reason.to_string(),
+            answer: None,
+        },
         Outcome::Throttled { retry_after } => {
             let due = now.saturating_add(retry_after.unwrap_or(DEFAULT_THROTTLE));
-            Step::Again { due, pause: 0, definite: false, reason: "throttled".to_owned() }
+            Step::Again { due, pause: 0, definite: false, reason: "throttled".to_owned(), answer: None }
         }
         Outcome::ServerError(reason) => again(claimed, retry, now, pause, true, &reason.to_string()),
         Outcome::Unreachable(reason) => again(claimed, retry, now, pause, false, &reason.to_string()),
@@ -173,11 +177,15 @@ fn next_step(outcome: &Outcome, claimed: &Claimed, probe: bool, retry: Retry, no
     }
 }
 
+fn dead(reason: String) -> Step {
+    Step::Dead { definite: true, reason, answer: None }
+}
+
 fn again(claimed: &Claimed, retry: Retry, now: Millis, pause: Millis, definite: bool, reason: &str) -> Step {
     if claimed.waited.saturating_add(pause) > retry.give_up_after {
-        return Step::Dead { reason: GAVE_UP.to_owned() };
+        return Step::Dead { definite, reason: GAVE_UP.to_owned(), answer: None };
     }
-    Step::Again { due: now.saturating_add(pause), pause, definite, reason: reason.to_owned() }
+    Step::Again { due: now.saturating_add(pause), pause, definite, reason: reason.to_owned(), answer: None }
 }
 
 /// 1 s, 2 s, 4 s … up to the longest, and up to a quarter less, so that what failed together
@@ -249,7 +257,10 @@ mod tests {
     #[test]
     fn after_a_day_of_failures_it_is_given_up() {
         let outcome = Outcome::ServerError(Reason::new("status_500"));
-        assert_eq!(step(&outcome, 300, 86_399_999), Step::Dead { reason: "gave_up".to_owned() });
+        assert_eq!(
+            step(&outcome, 300, 86_399_999),
+            Step::Dead { definite: true, reason: "gave_up".to_owned(), answer: None }
+        );
         assert_eq!(due(&step(&Outcome::Throttled { retry_after: Some(5_000) }, 300, 86_399_999)), (5_000, false));
         assert_eq!(step(&Outcome::Held(Reason::new("status_401")), 300, 86_399_999), Step::GivenBack { due: 0 });
     }
@@ -275,6 +286,6 @@ mod tests {
             next_step(&Outcome::UnknownWorkflow, &claimed, false, RETRY, 0)
         };
         assert!(matches!(step(2), Step::Again { definite: true, .. }));
-        assert_eq!(step(3), Step::Dead { reason: "workflow_not_found".to_owned() });
+        assert_eq!(step(3), dead("workflow_not_found".to_owned()));
     }
 }

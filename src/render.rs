@@ -35,6 +35,21 @@ pub struct Delivery {
     pub left_out: Vec<LeftOut>,
 }
 
+impl Delivery {
+    /// The same once more, as a transaction of its own.
+    pub fn rename(&mut self, number: usize) {
+        self.transaction_id.push_str(&format!("_{number}"));
+        self.stamp();
+    }
+
+    /// Writes its transaction id into the request.
+    pub fn stamp(&mut self) {
+        if let Ok(Value::Object(body)) = &mut self.request {
+            body.insert("transactionId".to_owned(), Value::String(self.transaction_id.clone()));
+        }
+    }
+}
+
 /// Who goes first when there is a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Priority {
@@ -182,21 +197,19 @@ impl Message {
         route: &Arc<str>,
         event: &Event,
         item: Option<&Value>,
-        mut request: Result<Value, Unsendable>,
+        request: Result<Value, Unsendable>,
     ) -> Delivery {
-        let transaction_id = transaction_id(event, route, item);
-        if let Ok(Value::Object(body)) = &mut request {
-            body.insert("transactionId".to_owned(), Value::String(transaction_id.clone()));
-        }
-        Delivery {
+        let mut delivery = Delivery {
             route: route.clone(),
-            transaction_id,
+            transaction_id: transaction_id(event, route, item),
             priority: self.priority,
             expires_at: self.max_age.map(|age| event.occurred_at().saturating_add(age)),
             sensitive: self.sensitive,
             request,
             left_out: Vec::new(),
-        }
+        };
+        delivery.stamp();
+        delivery
     }
 
     fn request(&self, workflow: &Choice, scope: &Scope<'_>) -> Result<Value, Unsendable> {

@@ -1,29 +1,32 @@
-//! The durable queue: accept, claim, finish. One writer thread takes everything that waits into
-//! one transaction, so that many webhooks share one write to disk.
+//! The durable queue: accept, claim, finish, replay. One writer thread takes everything that waits
+//! into one transaction, so that many webhooks share one write to disk.
 
+mod accept;
+mod claim;
 mod read;
+mod replay;
 mod sqlite;
+mod steer;
+mod writer;
 
-use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 
-use crate::render::Priority;
 use crate::rules::Decision;
 use crate::units::Millis;
 use crate::verify::Event;
-pub use read::{ReadError, Stored};
-use sqlite::Database;
+pub use claim::{Claimed, Claims, Step};
+pub use read::{Filter, Found, Kept, ReadError, Recorded, RecordedDelivery, State};
+pub use replay::{Again, Replayed};
+use sqlite::{Database, Group};
+pub use steer::{Chunk, Cursor, Pause};
+use writer::Command;
 
-/// The most that one transaction takes.
-const GROUP: usize = 256;
 /// How often a store that could not be written is tried again.
 const PROBE: Duration = Duration::from_secs(1);
-/// What is erased may stand in the log of changes for this long. Emptying it costs milliseconds.
-const EMPTY_LOG_EVERY: Duration = Duration::from_secs(1);
 
 /// A handle to the store of this process. Cheap to clone.
 #[derive(Clone)]
@@ -35,6 +38,7 @@ pub struct Store {
 struct Shared {
     path: PathBuf,
     queue: Mutex<Queue>,
+    pauses: Mutex<Vec<Pause>>,
     /// Something may be due.
     wake: Notify,
 }
@@ -68,12 +72,19 @@ struct Change {
     dead: i64,
 }
 
+impl Change {
+    /// So many deliveries that wait for an attempt come, or go: never attempted, or attempted before.
+    fn wait(&mut self, attempts: i64, count: i64) {
+        *(if attempts == 0 { &mut self.new } else { &mut self.retrying }) += count;
+    }
+}
+
 /// What became of an event.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Receipt {
     /// It is durable, and so are its deliveries.
     Accepted,
-    /// It had been here before, and this is what was decided then.
+    /// It had been here before, and this is what was decided then. What was dead of it is on its way again.
     Duplicate { routes: Vec<String>, revision: String },
 }
 
@@ -82,85 +93,6 @@ pub enum Receipt {
 pub enum Unavailable {
     QueueFull,
     NotWritable,
-}
-
-/// A delivery that this process, and nobody else, is to attempt now.
-#[derive(Debug)]
-pub struct Claimed {
-    id: i64,
-    pub event_id: String,
-    pub source: Arc<str>,
-    pub route: Arc<str>,
-    pub transaction_id: String,
-    /// This attempt included.
-    pub attempts: u32,
-    /// Attempts that Novu has definitely failed.
-    pub definite_errors: u32,
-    /// The sum of the pauses that failed attempts have cost.
-    pub waited: Millis,
-    pub accepted_at: Millis,
-    pub expires_at: Option<Millis>,
-    /// Whether something of its event is to be erased in the end.
-    sensitive: bool,
-    /// The body for Novu.
-    pub request: Vec<u8>,
-    /// Only the store can make one.
-    seal: PhantomData<()>,
-}
-
-/// What is to be remembered of an attempt.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    Delivered,
-    /// To be attempted again, at `due`; `pause` counts towards giving up.
-    Again {
-        due: Millis,
-        pause: Millis,
-        definite: bool,
-        reason: String,
-    },
-    /// Ended without success; a dead one can be replayed.
-    Dead {
-        reason: String,
-    },
-    Expired,
-    /// Not attempted after all.
-    GivenBack {
-        due: Millis,
-    },
-}
-
-/// Deliveries to attempt, and when the next ones are due.
-#[derive(Debug, Default)]
-pub struct Claims {
-    pub claimed: Vec<Claimed>,
-    /// None as well if there may be more that is due now.
-    pub next_due: Option<Millis>,
-}
-
-enum Command {
-    Accept {
-        event: Box<Event>,
-        decision: Box<Decision>,
-        queue_limit: u64,
-        reply: oneshot::Sender<Result<Receipt, Unavailable>>,
-    },
-    Claim {
-        sources: Vec<Arc<str>>,
-        most: usize,
-        now: Millis,
-        reply: oneshot::Sender<Claims>,
-    },
-    Finish {
-        id: i64,
-        sensitive: bool,
-        step: Step,
-        now: Millis,
-        reply: oneshot::Sender<()>,
-    },
-    Close {
-        reply: oneshot::Sender<()>,
-    },
 }
 
 /// Why a store cannot be opened.
@@ -174,6 +106,9 @@ pub struct OpenError {
 impl Store {
     /// Opens or makes the store at `url` (`sqlite:PATH`). What a crash left half-sent becomes due
     /// again after `unknown`.
+    ///
+    /// # Errors
+    /// The file cannot be used, or another process has it.
     pub fn open(url: &str, now: Millis, unknown: Millis) -> Result<Self, OpenError> {
         let path = path_of(url)?;
         let failed = |error: &dyn std::fmt::Display| OpenError {
@@ -182,15 +117,20 @@ impl Store {
         };
         let lock = take_lock(&path)?;
         let mut database = Database::open(&path).map_err(|error| failed(&error))?;
-        let (change, oldest) = database.recover(now, unknown).map_err(|error| failed(&error))?;
-        let shared = Arc::new(Shared { path: path.clone(), queue: Mutex::default(), wake: Notify::new() });
-        shared.apply(change, oldest);
+        let recovered = database.recover(now, unknown).map_err(|error| failed(&error))?;
+        let shared = Arc::new(Shared {
+            path: path.clone(),
+            queue: Mutex::default(),
+            pauses: Mutex::new(recovered.pauses),
+            wake: Notify::new(),
+        });
+        shared.apply(recovered.change, recovered.oldest);
         let (commands, receiver) = mpsc::channel();
         let writer = shared.clone();
         std::thread::Builder::new()
             .name("store".to_owned())
             .spawn(move || {
-                write_groups(database, &receiver, &writer);
+                writer::write_groups(database, &receiver, &writer);
                 drop(lock);
             })
             .map_err(|error| failed(&error))?;
@@ -198,35 +138,116 @@ impl Store {
     }
 
     /// Keeps an event with its deliveries, once. When this returns, it is on disk.
+    ///
+    /// # Errors
+    /// It cannot be kept now.
     pub async fn accept(&self, event: Event, decision: Decision, queue_limit: u64) -> Result<Receipt, Unavailable> {
-        let (event, decision) = (Box::new(event), Box::new(decision));
-        self.ask(|reply| Command::Accept { event, decision, queue_limit, reply })
-            .await
-            .unwrap_or(Err(Unavailable::NotWritable))
+        let accept = move |group: &mut Group<'_>| accept::accept(group, &event, &decision, queue_limit);
+        self.write(accept).await.unwrap_or(Err(Unavailable::NotWritable))
     }
 
-    /// Takes up to `most` due deliveries of these sources, the most urgent first.
+    /// Takes up to `most` due deliveries of these sources, the most urgent first. None if the store cannot be written.
     pub async fn claim(&self, sources: Vec<Arc<str>>, most: usize, now: Millis) -> Option<Claims> {
-        self.ask(|reply| Command::Claim { sources, most, now, reply }).await
+        self.write(move |group| claim::claim(group, &sources, most, now)).await
     }
 
     /// Remembers the end of an attempt; tries until the store takes it, since an attempt that is
     /// forgotten would be made again.
     pub async fn finish(&self, claimed: &Claimed, step: &Step, now: Millis) {
-        let Claimed { id, sensitive, .. } = *claimed;
-        while self.ask(|reply| Command::Finish { id, sensitive, step: step.clone(), now, reply }).await.is_none() {
+        let end = claimed.end();
+        loop {
+            let (end, step) = (end, step.clone());
+            if self.write(move |group| claim::finish(group, end, &step, now)).await.is_some() {
+                return;
+            }
             tokio::time::sleep(PROBE).await;
         }
     }
 
-    /// Closes the file. Nothing is kept or claimed any more.
-    pub async fn close(&self) {
-        self.ask(|reply| Command::Close { reply }).await;
+    /// Puts what today's rules make of an event that is kept on its way again: what failed, and what was not there.
+    /// None if the event is not kept any more.
+    ///
+    /// # Errors
+    /// It cannot be kept now.
+    pub async fn replay(
+        &self,
+        event: Event,
+        decision: Decision,
+        again: Again,
+        queue_limit: u64,
+        now: Millis,
+    ) -> Result<Option<Replayed>, Unavailable> {
+        let replay = move |group: &mut Group<'_>| replay::replay(group, &event, &decision, &again, queue_limit, now);
+        self.write(replay).await.unwrap_or(Err(Unavailable::NotWritable))
     }
 
-    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+    /// Cancels the next deliveries that the filter wants and that are not finished, behind the place `after`.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub async fn drop_chunk(&self, filter: Filter, after: Cursor, now: Millis) -> Result<Chunk, Unavailable> {
+        let dropped = self.write(move |group| steer::drop_chunk(group, &filter, after, now)).await;
+        dropped.ok_or(Unavailable::NotWritable)
+    }
+
+    /// Keeps back what a route or source has to deliver, from now on. When this returns, no further attempt begins.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub async fn pause(&self, pause: Pause, now: Millis) -> Result<(), Unavailable> {
+        let shared = self.shared.clone();
+        self.write(move |group| steer::pause(group, &pause, now, shared)).await.ok_or(Unavailable::NotWritable)
+    }
+
+    /// Ends a pause, and says whether there was one. What it kept back goes on its way by and by.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub async fn resume(&self, pause: Pause) -> Result<bool, Unavailable> {
+        let shared = self.shared.clone();
+        let ended = self.write(move |group| steer::resume(group, &pause, shared)).await;
+        let ended = ended.ok_or(Unavailable::NotWritable)?;
+        let store = self.clone();
+        // In small steps, so that webhooks do not wait, and to its end, whoever asked.
+        tokio::spawn(async move {
+            let mut after = Some(0);
+            while let Some(id) = after {
+                match store.write(move |group| steer::release(group, id)).await {
+                    Some(next) => after = next,
+                    None => tokio::time::sleep(PROBE).await,
+                }
+            }
+        });
+        Ok(ended)
+    }
+
+    /// What is paused.
+    pub fn pauses(&self) -> Vec<Pause> {
+        self.shared.pauses().clone()
+    }
+
+    /// Closes the file. Nothing is kept or claimed any more.
+    pub async fn close(&self) {
+        let (reply, closed) = oneshot::channel();
+        if self.commands.send(Command::Close(reply)).is_ok() {
+            let _ = closed.await;
+        }
+    }
+
+    /// Has the writer do something within its next transaction, and waits until that is on disk. None if it failed.
+    async fn write<T, W>(&self, work: W) -> Option<T>
+    where
+        T: Send + 'static,
+        W: FnOnce(&mut Group<'_>) -> sqlite::Result<T> + Send + 'static,
+    {
         let (reply, answer) = oneshot::channel();
-        self.commands.send(command(reply)).ok()?;
+        let work = move |group: &mut Group<'_>| {
+            let answer = work(group)?;
+            // That whoever asked has gone is no matter.
+            group.afterwards(move || drop(reply.send(answer)));
+            Ok(())
+        };
+        self.commands.send(Command::Work(Box::new(work))).ok()?;
         answer.await.ok()
     }
 
@@ -239,8 +260,16 @@ impl Store {
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn events(&self, id: &str, source: Option<&str>) -> Result<Vec<Stored>, ReadError> {
+    pub fn events(&self, id: &str, source: Option<&str>) -> Result<Vec<Kept>, ReadError> {
         read::events(&self.shared.path, id, source)
+    }
+
+    /// Looks for events, the newest first. It reads the file: not for a thread that must not wait.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn find(&self, filter: &Filter, limit: usize) -> Result<Found, ReadError> {
+        read::find(&self.shared.path, filter, &self.pauses(), limit)
     }
 
     /// Resolves when something may have become due.
@@ -254,6 +283,10 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn pauses(&self) -> MutexGuard<'_, Vec<Pause>> {
+        self.pauses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Takes what a transaction has changed, all at once for whoever looks.
     fn apply(&self, change: Change, oldest: Option<Millis>) {
         let mut queue = self.queue();
@@ -264,65 +297,6 @@ impl Shared {
         queue.oldest = oldest;
         queue.writable = true;
     }
-}
-
-/// The writer thread: one transaction for all that waits, replies only after it is on disk.
-fn write_groups(mut database: Database, commands: &mpsc::Receiver<Command>, shared: &Shared) {
-    // Whether the log still holds something that was erased, and when it was emptied.
-    let (mut erased, mut emptied_at) = (false, None::<Instant>);
-    loop {
-        let first = match commands.recv_timeout(PROBE) {
-            Ok(command) => Some(command),
-            Err(mpsc::RecvTimeoutError::Disconnected) => return,
-            Err(mpsc::RecvTimeoutError::Timeout) if shared.queue().writable && !erased => {
-                continue;
-            }
-            Err(mpsc::RecvTimeoutError::Timeout) => None,
-        };
-        let group: Vec<Command> = first.into_iter().chain(commands.try_iter().take(GROUP - 1)).collect();
-        let waiting = shared.queue().waiting();
-        // A group that fails is dropped with its replies, which tells those who asked.
-        match database.write(group, waiting) {
-            Ok(done) => {
-                shared.apply(done.change, done.oldest);
-                erased |= done.erased;
-                if done.closing {
-                    drop(database);
-                    return done.replies.into_iter().for_each(|reply| reply());
-                }
-                done.replies.into_iter().for_each(|reply| reply());
-                if done.due {
-                    shared.wake.notify_one();
-                }
-            }
-            Err(error) => {
-                if std::mem::replace(&mut shared.queue().writable, false) {
-                    tracing::error!(%error, "the store cannot be written; webhooks are refused until it can");
-                }
-            }
-        }
-        if erased && emptied_at.is_none_or(|at| at.elapsed() >= EMPTY_LOG_EVERY) {
-            match database.empty_log() {
-                Ok(emptied) => erased = !emptied,
-                Err(error) => tracing::error!(%error, "what was erased still stands in the log of the store"),
-            }
-            emptied_at = Some(Instant::now());
-        }
-    }
-}
-
-/// What one transaction has done.
-#[derive(Default)]
-struct Done {
-    change: Change,
-    oldest: Option<Millis>,
-    replies: Vec<Box<dyn FnOnce()>>,
-    /// Something may be due now.
-    due: bool,
-    /// Something was erased.
-    erased: bool,
-    /// Nothing is to follow.
-    closing: bool,
 }
 
 fn path_of(url: &str) -> Result<PathBuf, OpenError> {
@@ -350,32 +324,5 @@ fn take_lock(path: &Path) -> Result<std::fs::File, OpenError> {
             message: format!("the store `{}` belongs to another process", path.display()),
             in_use: true,
         }),
-    }
-}
-
-impl Priority {
-    /// The order in which deliveries are claimed.
-    const ALL: [Priority; 3] = [Priority::High, Priority::Normal, Priority::Low];
-}
-
-#[cfg(test)]
-impl Claimed {
-    /// A claim that no store has made, for the table tests of what follows from an attempt.
-    pub fn for_test(attempts: u32, waited: Millis) -> Self {
-        Self {
-            id: 1,
-            event_id: "msg_1".to_owned(),
-            source: "clerk".into(),
-            route: "welcome".into(),
-            transaction_id: "deskbell_1".to_owned(),
-            attempts,
-            definite_errors: 0,
-            waited,
-            accepted_at: 0,
-            expires_at: None,
-            sensitive: false,
-            request: Vec::new(),
-            seal: PhantomData,
-        }
     }
 }

@@ -51,6 +51,12 @@ impl Event {
         Self { source: source.into(), id: id.to_owned(), body, json, received_at, seal: PhantomData }
     }
 
+    /// An event that was verified when it was kept. None if its body is not JSON any more.
+    pub fn kept(source: &str, id: &str, body: Vec<u8>, received_at: Millis) -> Option<Self> {
+        let json = serde_json::from_slice(&body).ok()?;
+        Some(Self { source: source.into(), id: id.to_owned(), body: body.into(), json, received_at, seal: PhantomData })
+    }
+
     /// Clerk's event type. Svix's own test message (`svix.ping`) has none.
     pub fn kind(&self) -> Option<&str> {
         self.json.get("type")?.as_str()

@@ -1,32 +1,258 @@
 //! Looking into the store, on connections that only read: the writer never waits for them.
 
+use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
-use rusqlite::{Connection, OpenFlags, Result, params};
+use rusqlite::{Connection, OpenFlags, Result, Row, params};
 
+use super::Pause;
 use crate::units::Millis;
 
 pub use rusqlite::Error as ReadError;
 
+/// The most events that one look goes through.
+const MOST_SCANNED: usize = 10_000;
+
 /// An event as it was kept.
 #[derive(Debug)]
-pub struct Stored {
+pub struct Kept {
     pub source: String,
     pub received_at: Millis,
     /// The bytes as they were signed; none once they are erased.
     pub body: Option<Vec<u8>>,
 }
 
-pub fn events(path: &Path, id: &str, source: Option<&str>) -> Result<Vec<Stored>> {
+/// Which events are meant, and which deliveries of them. What is left out may be anything.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// The `svix-id`.
+    pub id: Option<String>,
+    pub source: Option<String>,
+    pub kind: Option<String>,
+    pub route: Option<Arc<str>>,
+    pub state: Option<State>,
+    /// Events that no route wanted.
+    pub unrouted: bool,
+    /// Events before this one, by [`Recorded::key`].
+    pub before: Option<i64>,
+}
+
+/// Where a delivery stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    Paused,
+    New,
+    Retrying,
+    Sending,
+    Delivered,
+    Dead,
+    Expired,
+    Cancelled,
+}
+
+/// Events that were found, the newest first.
+#[derive(Debug, Default)]
+pub struct Found {
+    pub events: Vec<Recorded>,
+    /// What to look before for more; none at the end.
+    pub next: Option<i64>,
+}
+
+/// An event and what becomes of it, without anything of its body.
+#[derive(Debug)]
+pub struct Recorded {
+    /// Later events have larger ones.
+    pub key: i64,
+    pub id: String,
+    pub source: String,
+    pub kind: Option<String>,
+    pub received_at: Millis,
+    /// The rules that decided it when it came.
+    pub revision: String,
+    /// The body is not kept any more.
+    pub erased: bool,
+    pub deliveries: Vec<RecordedDelivery>,
+}
+
+/// A delivery, without anything of its request.
+#[derive(Debug)]
+pub struct RecordedDelivery {
+    pub route: String,
+    pub transaction_id: String,
+    pub state: State,
+    pub attempts: i64,
+    /// When the next attempt is due.
+    pub due_at: Millis,
+    pub expires_at: Option<Millis>,
+    pub ended_at: Option<Millis>,
+    /// Of the last attempt that failed, or why there was none.
+    pub reason: Option<String>,
+    /// What Novu has said, without any value of the request.
+    pub answer: Option<String>,
+}
+
+impl State {
+    pub const ALL: [State; 8] = [
+        State::New,
+        State::Retrying,
+        State::Sending,
+        State::Paused,
+        State::Delivered,
+        State::Dead,
+        State::Expired,
+        State::Cancelled,
+    ];
+
+    /// As it is stored.
+    pub(super) fn of(code: i64, attempts: i64) -> Self {
+        match code {
+            -1 => State::Paused,
+            0 if attempts == 0 => State::New,
+            0 => State::Retrying,
+            1 => State::Sending,
+            2 => State::Delivered,
+            3 => State::Dead,
+            4 => State::Expired,
+            _ => State::Cancelled,
+        }
+    }
+
+    /// A stable word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Paused => "paused",
+            State::New => "new",
+            State::Retrying => "retrying",
+            State::Sending => "sending",
+            State::Delivered => "delivered",
+            State::Dead => "dead",
+            State::Expired => "expired",
+            State::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+impl Filter {
+    pub(super) fn wants_event(&self, id: &str, source: &str, kind: Option<&str>) -> bool {
+        self.id.as_deref().is_none_or(|wanted| wanted == id)
+            && self.source.as_deref().is_none_or(|wanted| wanted == source)
+            && (self.kind.is_none() || self.kind.as_deref() == kind)
+    }
+
+    fn wants(&self, event: &Recorded) -> bool {
+        let wanted = |delivery: &RecordedDelivery| {
+            self.route.as_deref().is_none_or(|route| route == delivery.route)
+                && self.state.is_none_or(|state| state == delivery.state)
+        };
+        self.wants_event(&event.id, &event.source, event.kind.as_deref())
+            && match self.unrouted {
+                true => event.deliveries.is_empty(),
+                false => (self.route.is_none() && self.state.is_none()) || event.deliveries.iter().any(wanted),
+            }
+    }
+
+    /// The keys of the events that may be meant, the newest first: by the narrowest index there is.
+    fn candidates(&self) -> &'static str {
+        match self.state {
+            _ if self.id.is_some() => "SELECT id FROM events WHERE event_id = ?2 AND id < ?1 ORDER BY id DESC",
+            Some(State::Dead) => {
+                "SELECT DISTINCT event FROM deliveries WHERE state > 2 AND state = 3 AND event < ?1 AND ?2 IS NULL ORDER BY event DESC"
+            }
+            Some(State::Expired) => {
+                "SELECT DISTINCT event FROM deliveries WHERE state > 2 AND state = 4 AND event < ?1 AND ?2 IS NULL ORDER BY event DESC"
+            }
+            Some(State::Cancelled) => {
+                "SELECT DISTINCT event FROM deliveries WHERE state > 2 AND state = 5 AND event < ?1 AND ?2 IS NULL ORDER BY event DESC"
+            }
+            Some(State::New | State::Retrying | State::Sending | State::Paused) => {
+                "SELECT DISTINCT event FROM deliveries WHERE state < 2 AND event < ?1 AND ?2 IS NULL ORDER BY event DESC"
+            }
+            Some(State::Delivered) | None => "SELECT id FROM events WHERE id < ?1 AND ?2 IS NULL ORDER BY id DESC",
+        }
+    }
+}
+
+pub fn events(path: &Path, id: &str, source: Option<&str>) -> Result<Vec<Kept>> {
     let connection = open(path)?;
     let mut statement = connection.prepare(
         "SELECT source, received_at, nullif(body, x'') FROM events
          WHERE event_id = ?1 AND (?2 IS NULL OR source = ?2) ORDER BY source",
     )?;
     let rows = statement.query_map(params![id, source], |row| {
-        Ok(Stored { source: row.get(0)?, received_at: row.get(1)?, body: row.get(2)? })
+        Ok(Kept { source: row.get(0)?, received_at: row.get(1)?, body: row.get(2)? })
     })?;
     rows.collect()
+}
+
+/// Looks through as many events as may cost some milliseconds: there may be fewer than `limit`, and more behind.
+pub fn find(path: &Path, filter: &Filter, pauses: &[Pause], limit: usize) -> Result<Found> {
+    let connection = open(path)?;
+    let mut candidates = connection.prepare(filter.candidates())?;
+    let mut keys = candidates.query(params![filter.before.unwrap_or(i64::MAX), filter.id])?;
+    let mut found = Found::default();
+    let mut scanned = 0;
+    while let Some(row) = keys.next()? {
+        let key = row.get(0)?;
+        scanned += 1;
+        found.events.extend(load(&connection, key, pauses)?.filter(|event| filter.wants(event)));
+        if scanned == MOST_SCANNED || found.events.len() == limit {
+            found.next = Some(key);
+            break;
+        }
+    }
+    Ok(found)
+}
+
+fn load(connection: &Connection, key: i64, pauses: &[Pause]) -> Result<Option<Recorded>> {
+    let mut statement = connection
+        .prepare_cached("SELECT event_id, source, type, received_at, revision, body = x'' FROM events WHERE id = ?1")?;
+    let mut rows = statement.query([key])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let mut event = Recorded {
+        key,
+        id: row.get(0)?,
+        source: row.get(1)?,
+        kind: row.get(2)?,
+        received_at: row.get(3)?,
+        revision: row.get(4)?,
+        erased: row.get(5)?,
+        deliveries: Vec::new(),
+    };
+    let mut statement = connection.prepare_cached(
+        "SELECT route, transaction_id, state, attempts, due_at, expires_at, ended_at, reason, answer
+         FROM deliveries WHERE event = ?1 ORDER BY id",
+    )?;
+    let deliveries = statement.query_map([key], |row| delivery(row, &event.source, pauses))?;
+    event.deliveries = deliveries.collect::<Result<_>>()?;
+    Ok(Some(event))
+}
+
+fn delivery(row: &Row<'_>, source: &str, pauses: &[Pause]) -> Result<RecordedDelivery> {
+    let route: String = row.get(0)?;
+    let attempts = row.get(3)?;
+    let state = match State::of(row.get(2)?, attempts) {
+        // It is laid aside when its turn comes.
+        State::New | State::Retrying if pauses.iter().any(|pause| pause.holds(&route, source)) => State::Paused,
+        state => state,
+    };
+    Ok(RecordedDelivery {
+        route,
+        transaction_id: row.get(1)?,
+        state,
+        attempts,
+        due_at: row.get(4)?,
+        expires_at: row.get(5)?,
+        ended_at: row.get(6)?,
+        reason: row.get(7)?,
+        answer: row.get(8)?,
+    })
 }
 
 /// A connection of its own for each look: opening costs less than a millisecond, and none that is

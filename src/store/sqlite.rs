@@ -1,24 +1,23 @@
-//! All SQL. WAL with `synchronous=FULL`: what is committed survives a loss of power.
+//! The file: its schema, and a transaction for a group of work. WAL with `synchronous=FULL`: what is
+//! committed survives a loss of power.
 
-use std::marker::PhantomData;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, Result, Transaction, TransactionBehavior, params};
-use tokio::sync::oneshot;
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
-use super::{Change, Claimed, Claims, Command, Done, Receipt, Step, Unavailable};
-use crate::render::{Delivery, Priority};
-use crate::rules::Decision;
+use super::writer::Work;
+use super::{Change, Pause, steer};
 use crate::units::Millis;
-use crate::verify::Event;
+
+pub use rusqlite::Result;
 
 /// Each brings the schema one version further; a version that was released is never edited.
 ///
-/// States of a delivery: 0 waiting, 1 sending, 2 delivered, 3 dead, 4 expired, 5 cancelled.
+/// States of a delivery: -1 paused, 0 waiting, 1 sending, 2 delivered, 3 dead, 4 expired, 5 cancelled.
 /// Integer keys with slim indexes beside them: a text key on the wide tables costs four times as much.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE events (
         id INTEGER PRIMARY KEY,
         source TEXT NOT NULL,
@@ -52,13 +51,70 @@ const MIGRATIONS: [&str; 1] = ["
     CREATE INDEX deliveries_due ON deliveries (source, priority, due_at) WHERE state = 0;
     CREATE INDEX deliveries_unfinished ON deliveries (id) WHERE state < 2;
     CREATE INDEX deliveries_dead ON deliveries (id) WHERE state = 3;
-"];
+    ",
+    // Each index beyond the path of what succeeds at once is a partial one, so that this path does not pay for it.
+    "
+    ALTER TABLE deliveries ADD COLUMN answer TEXT;
+    DROP INDEX deliveries_unfinished;
+    DROP INDEX deliveries_dead;
+    CREATE INDEX deliveries_unfinished ON deliveries (event) WHERE state < 2;
+    CREATE INDEX deliveries_failed ON deliveries (state, event) WHERE state > 2;
+    CREATE INDEX deliveries_sending ON deliveries (id) WHERE state = 1;
+    CREATE INDEX deliveries_paused ON deliveries (id) WHERE state = -1;
+    CREATE INDEX deliveries_retrying ON deliveries (id) WHERE state < 1 AND attempts > 0;
+    CREATE INDEX deliveries_expiring ON deliveries (expires_at) WHERE state < 1 AND expires_at IS NOT NULL;
+    -- An empty text stands for every route, or every source.
+    CREATE TABLE pauses (
+        route TEXT NOT NULL,
+        source TEXT NOT NULL,
+        since INTEGER NOT NULL,
+        PRIMARY KEY (route, source)
+    ) WITHOUT ROWID;
+    -- What is left of an event in the end: that it was here.
+    CREATE TABLE remembered (
+        event_id TEXT NOT NULL,
+        source TEXT NOT NULL,
+        received_at INTEGER NOT NULL,
+        PRIMARY KEY (event_id, source)
+    ) WITHOUT ROWID;
+    ",
+];
 
 /// How long a file is waited for that somebody else writes to, whoever that may be.
 const BUSY_TIME: Duration = Duration::from_secs(5);
 
 pub struct Database {
     connection: Connection,
+}
+
+/// What was found at the start.
+pub struct Recovered {
+    pub change: Change,
+    pub oldest: Option<Millis>,
+    pub pauses: Vec<Pause>,
+}
+
+/// A transaction, and what it does besides.
+pub struct Group<'a> {
+    pub transaction: Transaction<'a>,
+    /// Deliveries that were not finished when it began.
+    pub waiting: i64,
+    pub change: Change,
+    /// Something may be due now.
+    pub due: bool,
+    /// Something was erased.
+    pub erased: bool,
+    afterwards: Vec<Box<dyn FnOnce()>>,
+}
+
+/// What one transaction has done.
+pub struct Done {
+    pub change: Change,
+    pub oldest: Option<Millis>,
+    pub due: bool,
+    pub erased: bool,
+    /// What is to follow now that it is on disk.
+    pub afterwards: Vec<Box<dyn FnOnce()>>,
 }
 
 impl Database {
@@ -75,20 +131,22 @@ impl Database {
         Ok(Self { connection })
     }
 
-    /// Makes due again what the last process was sending, and counts what there is.
-    pub fn recover(&mut self, now: Millis, unknown: Millis) -> Result<(Change, Option<Millis>)> {
-        self.connection.execute(
-            "UPDATE deliveries SET state = 0, due_at = ?1 WHERE state = 1 AND id IN (SELECT id FROM deliveries WHERE state < 2)",
-            [now.saturating_add(unknown)],
-        )?;
-        let count = |sql: &str| self.connection.query_row(sql, [], |row| row.get::<_, i64>(0));
-        let change = Change {
-            new: count("SELECT count(*) FROM deliveries WHERE state = 0 AND attempts = 0")?,
-            retrying: count("SELECT count(*) FROM deliveries WHERE state = 0 AND attempts > 0")?,
-            sending: 0,
-            dead: count("SELECT count(*) FROM deliveries WHERE state = 3")?,
-        };
-        Ok((change, oldest(&self.connection)?))
+    /// Makes due again what the last process was sending, and counts what there is: in indexes alone,
+    /// however much that may be.
+    pub fn recover(&mut self, now: Millis, unknown: Millis) -> Result<Recovered> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction
+            .execute("UPDATE deliveries SET state = 0, due_at = ?1 WHERE state = 1", [now.saturating_add(unknown)])?;
+        let pauses = steer::pauses(&transaction)?;
+        steer::release_all(&transaction)?;
+        let count = |sql: &str| transaction.query_row(sql, [], |row| row.get::<_, i64>(0));
+        let waiting = count("SELECT count(*) FROM deliveries WHERE state < 2")?;
+        let retrying = count("SELECT count(*) FROM deliveries WHERE state < 1 AND attempts > 0")?;
+        let dead = count("SELECT count(*) FROM deliveries WHERE state > 2 AND state = 3")?;
+        let change = Change { new: waiting - retrying, retrying, sending: 0, dead };
+        let oldest = oldest(&transaction)?;
+        transaction.commit()?;
+        Ok(Recovered { change, oldest, pauses })
     }
 
     /// Empties the log of changes, in which what was erased still stands. False if somebody reads
@@ -103,50 +161,37 @@ impl Database {
         busy.map(|busy| !busy)
     }
 
-    /// Runs all commands in one transaction. Nobody is told before it is on disk.
-    pub fn write(&mut self, commands: Vec<Command>, waiting: i64) -> Result<Done> {
+    /// Does all work in one transaction.
+    pub fn write(&mut self, works: Vec<Work>, waiting: i64) -> Result<Done> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut done = Done::default();
-        for command in commands {
-            match command {
-                Command::Accept { event, decision, queue_limit, reply } => {
-                    let room = queue_limit as i64 - waiting - done.change.new - done.change.retrying;
-                    let full = decision.deliveries.len() as i64 > room && !is_known(&transaction, &event)?;
-                    let receipt = match full {
-                        true => Err(Unavailable::QueueFull),
-                        false => Ok(accept(&transaction, &event, &decision, &mut done)?),
-                    };
-                    done.reply(reply, receipt);
-                }
-                Command::Claim { sources, most, now, reply } => {
-                    let claims = claim(&transaction, &sources, most, now, &mut done.change)?;
-                    done.reply(reply, claims);
-                }
-                Command::Close { reply } => {
-                    done.closing = true;
-                    done.reply(reply, ());
-                }
-                Command::Finish { id, sensitive, step, now, reply } => {
-                    finish(&transaction, id, &step, now, &mut done.change)?;
-                    if sensitive && matches!(step, Step::Delivered | Step::Expired) {
-                        done.erased |= erase_sensitive(&transaction, id)?;
-                    }
-                    done.reply(reply, ());
-                }
-            }
+        let mut group = Group {
+            transaction,
+            waiting,
+            change: Change::default(),
+            due: false,
+            erased: false,
+            afterwards: Vec::with_capacity(works.len()),
+        };
+        for work in works {
+            work(&mut group)?;
         }
-        done.oldest = oldest(&transaction)?;
+        let Group { transaction, change, due, erased, afterwards, .. } = group;
+        let oldest = oldest(&transaction)?;
         transaction.commit()?;
-        Ok(done)
+        Ok(Done { change, oldest, due, erased, afterwards })
     }
 }
 
-impl Done {
-    /// Tells the one who asked, once the transaction is on disk. That they have gone is no matter.
-    fn reply<T: 'static>(&mut self, reply: oneshot::Sender<T>, answer: T) {
-        self.replies.push(Box::new(move || {
-            let _ = reply.send(answer);
-        }));
+impl Group<'_> {
+    /// Does this once the transaction is on disk.
+    pub fn afterwards(&mut self, what: impl FnOnce() + 'static) {
+        self.afterwards.push(Box::new(what));
+    }
+
+    /// Whether the queue has room for so many more.
+    pub fn has_room(&self, count: usize, queue_limit: u64) -> bool {
+        let Change { new, retrying, sending, .. } = self.change;
+        count as i64 <= queue_limit as i64 - self.waiting - new - retrying - sending
     }
 }
 
@@ -173,192 +218,10 @@ fn migrate(connection: &mut Connection) -> std::result::Result<(), Box<dyn std::
     Ok(())
 }
 
-/// When the oldest unfinished delivery was accepted.
-fn oldest(connection: &Connection) -> Result<Option<Millis>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT received_at FROM events WHERE id = (SELECT event FROM deliveries WHERE state < 2 ORDER BY id LIMIT 1)",
+/// When the oldest event with an unfinished delivery was accepted.
+fn oldest(transaction: &Transaction<'_>) -> Result<Option<Millis>> {
+    let mut statement = transaction.prepare_cached(
+        "SELECT received_at FROM events WHERE id = (SELECT min(event) FROM deliveries WHERE state < 2)",
     )?;
     statement.query_row([], |row| row.get(0)).optional()
-}
-
-fn accept(transaction: &Transaction<'_>, event: &Event, decision: &Decision, done: &mut Done) -> Result<Receipt> {
-    let mut statement = transaction.prepare_cached(
-        "INSERT INTO events (source, event_id, type, received_at, revision, sensitive, body)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-         ON CONFLICT (event_id, source) DO NOTHING RETURNING id",
-    )?;
-    let sensitive = decision.deliveries.iter().any(|delivery| delivery.sensitive);
-    let (source, revision) = (&*event.source, &decision.revision);
-    let values = params![source, event.id, event.kind(), event.received_at, revision, sensitive, &event.body[..]];
-    let Some(id) = statement.query_row(values, |row| row.get::<_, i64>(0)).optional()? else {
-        return duplicate(transaction, event);
-    };
-    for delivery in &decision.deliveries {
-        insert_delivery(transaction, id, event, delivery)?;
-        match delivery.request {
-            Ok(_) => {
-                done.change.new += 1;
-                done.due = true;
-            }
-            Err(_) => done.change.dead += 1,
-        }
-    }
-    Ok(Receipt::Accepted)
-}
-
-fn insert_delivery(transaction: &Transaction<'_>, event_id: i64, event: &Event, delivery: &Delivery) -> Result<()> {
-    let mut statement = transaction.prepare_cached(
-        "INSERT INTO deliveries
-             (event, source, route, transaction_id, priority, sensitive, state, due_at, expires_at, ended_at, reason, request)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
-    )?;
-    let (request, reason) = match &delivery.request {
-        Ok(request) => (Some(request.to_string()), None),
-        Err(unsendable) => (None, Some(unsendable.code())),
-    };
-    statement.execute(params![
-        event_id,
-        &*event.source,
-        &*delivery.route,
-        delivery.transaction_id,
-        delivery.priority as i64,
-        delivery.sensitive,
-        if request.is_some() { 0 } else { 3 },
-        event.received_at,
-        delivery.expires_at,
-        reason.map(|_| event.received_at),
-        reason,
-        request.map(String::into_bytes),
-    ])?;
-    Ok(())
-}
-
-fn is_known(transaction: &Transaction<'_>, event: &Event) -> Result<bool> {
-    let mut statement = transaction.prepare_cached("SELECT 1 FROM events WHERE event_id = ?1 AND source = ?2")?;
-    statement.exists(params![event.id, &*event.source])
-}
-
-fn duplicate(transaction: &Transaction<'_>, event: &Event) -> Result<Receipt> {
-    let mut statement =
-        transaction.prepare_cached("SELECT id, revision FROM events WHERE event_id = ?1 AND source = ?2")?;
-    let (id, revision): (i64, String) =
-        statement.query_row(params![event.id, &*event.source], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let mut statement =
-        transaction.prepare_cached("SELECT route FROM deliveries WHERE event = ?1 GROUP BY route ORDER BY min(id)")?;
-    let routes = statement.query_map([id], |row| row.get(0))?.collect::<Result<_>>()?;
-    Ok(Receipt::Duplicate { routes, revision })
-}
-
-fn claim(
-    transaction: &Transaction<'_>,
-    sources: &[Arc<str>],
-    most: usize,
-    now: Millis,
-    change: &mut Change,
-) -> Result<Claims> {
-    let mut claims = Claims::default();
-    let mut due = transaction.prepare_cached(
-        "UPDATE deliveries SET state = 1, attempts = attempts + 1 WHERE id IN (
-             SELECT id FROM deliveries WHERE state = 0 AND source = ?1 AND priority = ?2 AND due_at <= ?3
-             ORDER BY due_at LIMIT ?4)
-         RETURNING id, route, transaction_id, attempts, definite_errors, waited, expires_at, request,
-             (SELECT event_id FROM events WHERE events.id = event),
-             (SELECT received_at FROM events WHERE events.id = event),
-             (SELECT sensitive FROM events WHERE events.id = event)",
-    )?;
-    for priority in Priority::ALL {
-        for source in sources {
-            let room = most - claims.claimed.len();
-            if room > 0 {
-                let rows = due.query_map(params![&**source, priority as i64, now, room as i64], |row| {
-                    Ok(Claimed {
-                        id: row.get(0)?,
-                        source: source.clone(),
-                        route: row.get::<_, String>(1)?.into(),
-                        transaction_id: row.get(2)?,
-                        attempts: row.get(3)?,
-                        definite_errors: row.get(4)?,
-                        waited: row.get(5)?,
-                        expires_at: row.get(6)?,
-                        request: row.get::<_, Option<Vec<u8>>>(7)?.unwrap_or_default(),
-                        event_id: row.get(8)?,
-                        accepted_at: row.get(9)?,
-                        sensitive: row.get(10)?,
-                        seal: PhantomData,
-                    })
-                })?;
-                for claimed in rows {
-                    let claimed = claimed?;
-                    *(if claimed.attempts == 1 { &mut change.new } else { &mut change.retrying }) -= 1;
-                    change.sending += 1;
-                    claims.claimed.push(claimed);
-                }
-            }
-        }
-    }
-    if claims.claimed.len() < most {
-        claims.next_due = next_due(transaction, sources)?;
-    }
-    Ok(claims)
-}
-
-/// When the next delivery of these sources is due.
-fn next_due(transaction: &Transaction<'_>, sources: &[Arc<str>]) -> Result<Option<Millis>> {
-    let mut next = transaction
-        .prepare_cached("SELECT min(due_at) FROM deliveries WHERE state = 0 AND source = ?1 AND priority = ?2")?;
-    let mut earliest: Option<Millis> = None;
-    for priority in Priority::ALL {
-        for source in sources {
-            let due: Option<Millis> = next.query_row(params![&**source, priority as i64], |row| row.get(0))?;
-            earliest = [earliest, due].into_iter().flatten().min();
-        }
-    }
-    Ok(earliest)
-}
-
-fn finish(transaction: &Transaction<'_>, id: i64, step: &Step, now: Millis, change: &mut Change) -> Result<()> {
-    change.sending -= 1;
-    let mut end =
-        transaction.prepare_cached("UPDATE deliveries SET state = ?2, ended_at = ?3, reason = ?4 WHERE id = ?1")?;
-    match step {
-        Step::Delivered => {
-            end.execute(params![id, 2, now, None::<&str>])?;
-        }
-        Step::Dead { reason } => {
-            change.dead += 1;
-            end.execute(params![id, 3, now, reason])?;
-        }
-        Step::Expired => {
-            end.execute(params![id, 4, now, None::<&str>])?;
-        }
-        Step::Again { due, pause, definite, reason } => {
-            change.retrying += 1;
-            let mut again = transaction.prepare_cached(
-                "UPDATE deliveries SET state = 0, due_at = ?2, waited = waited + ?3,
-                     definite_errors = definite_errors + ?4, reason = ?5 WHERE id = ?1",
-            )?;
-            again.execute(params![id, due, pause, definite, reason])?;
-        }
-        Step::GivenBack { due } => {
-            let mut back = transaction.prepare_cached(
-                "UPDATE deliveries SET state = 0, due_at = ?2, attempts = attempts - 1 WHERE id = ?1 RETURNING attempts",
-            )?;
-            let attempts: i64 = back.query_row(params![id, due], |row| row.get(0))?;
-            *(if attempts == 0 { &mut change.new } else { &mut change.retrying }) += 1;
-        }
-    }
-    Ok(())
-}
-
-/// The request goes at once; the body when no delivery of the event could still need it. Says
-/// whether something was erased.
-fn erase_sensitive(transaction: &Transaction<'_>, id: i64) -> Result<bool> {
-    let mut request =
-        transaction.prepare_cached("UPDATE deliveries SET request = NULL WHERE id = ?1 AND sensitive AND state = 2")?;
-    let mut body = transaction.prepare_cached(
-        "UPDATE events SET body = x'' WHERE id = (SELECT event FROM deliveries WHERE id = ?1)
-             AND EXISTS (SELECT 1 FROM deliveries WHERE event = events.id AND sensitive AND state = 2)
-             AND NOT EXISTS (SELECT 1 FROM deliveries WHERE event = events.id AND state IN (0, 1, 3))",
-    )?;
-    Ok(request.execute([id])? + body.execute([id])? > 0)
 }

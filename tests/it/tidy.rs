@@ -70,7 +70,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("prometheus", &["observe"]),
     ("regex", &["jsonpath"]),
     ("reqwest", &["novu", "cli/gateway", "cli/send"]),
-    ("rusqlite", &["store/sqlite", "store/read"]),
+    ("rusqlite", &["store"]),
     ("rustls", &["novu"]),
     ("serde_saphyr", &["config"]),
     ("sha2", &["verify", "compiled", "render", "template", "watcher", "admin", "cli/send"]),

@@ -1,0 +1,120 @@
+//! An event is kept once, with its deliveries: the unique index decides, in the same transaction.
+
+use rusqlite::{OptionalExtension, Transaction, params};
+
+use super::replay::{self, Again};
+use super::sqlite::{Group, Result};
+use super::{Receipt, Unavailable};
+use crate::render::{Delivery, Unsendable};
+use crate::rules::Decision;
+use crate::verify::Event;
+
+pub fn accept(
+    group: &mut Group<'_>,
+    event: &Event,
+    decision: &Decision,
+    queue_limit: u64,
+) -> Result<std::result::Result<Receipt, Unavailable>> {
+    if let Some(known) = known(&group.transaction, event)? {
+        return duplicate(group, known, event, decision, queue_limit);
+    }
+    if is_remembered(&group.transaction, event)? {
+        return Ok(Ok(Receipt::Duplicate { routes: Vec::new(), revision: decision.revision.clone() }));
+    }
+    if !group.has_room(decision.deliveries.len(), queue_limit) {
+        return Ok(Err(Unavailable::QueueFull));
+    }
+    let mut statement = group.transaction.prepare_cached(
+        "INSERT INTO events (source, event_id, type, received_at, revision, sensitive, body)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?;
+    let sensitive = decision.deliveries.iter().any(|delivery| delivery.sensitive);
+    let (source, revision) = (&*event.source, &decision.revision);
+    statement.execute(params![
+        source,
+        event.id,
+        event.kind(),
+        event.received_at,
+        revision,
+        sensitive,
+        &event.body[..]
+    ])?;
+    drop(statement);
+    let id = group.transaction.last_insert_rowid();
+    for delivery in &decision.deliveries {
+        insert_delivery(group, id, event, delivery)?;
+    }
+    Ok(Ok(Receipt::Accepted))
+}
+
+/// Adds a delivery of an event: due at once, or dead if it cannot be sent as it is.
+pub fn insert_delivery(group: &mut Group<'_>, id: i64, event: &Event, delivery: &Delivery) -> Result<()> {
+    let mut statement = group.transaction.prepare_cached(
+        "INSERT INTO deliveries
+             (event, source, route, transaction_id, priority, sensitive, state, due_at, expires_at, ended_at, reason, request)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+    )?;
+    let request = delivery.request.as_ref().ok().map(|request| request.to_string().into_bytes());
+    let reason = delivery.request.as_ref().err().map(Unsendable::code);
+    statement.execute(params![
+        id,
+        &*event.source,
+        &*delivery.route,
+        delivery.transaction_id,
+        delivery.priority as i64,
+        delivery.sensitive,
+        if request.is_some() { 0 } else { 3 },
+        event.received_at,
+        delivery.expires_at,
+        reason.map(|_| event.received_at),
+        reason,
+        request,
+    ])?;
+    match delivery.request {
+        Ok(_) => {
+            group.change.new += 1;
+            group.due = true;
+        }
+        Err(_) => group.change.dead += 1,
+    }
+    Ok(())
+}
+
+/// The key of an event that is kept, and the revision that decided it.
+type Known = (i64, String);
+
+pub fn known(transaction: &Transaction<'_>, event: &Event) -> Result<Option<Known>> {
+    let mut statement =
+        transaction.prepare_cached("SELECT id, revision FROM events WHERE event_id = ?1 AND source = ?2")?;
+    statement.query_row(params![event.id, &*event.source], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+}
+
+fn is_remembered(transaction: &Transaction<'_>, event: &Event) -> Result<bool> {
+    let mut statement = transaction.prepare_cached("SELECT 1 FROM remembered WHERE event_id = ?1 AND source = ?2")?;
+    statement.exists(params![event.id, &*event.source])
+}
+
+/// A resend of an event of which something is dead does the same as a replay.
+fn duplicate(
+    group: &mut Group<'_>,
+    (id, revision): Known,
+    event: &Event,
+    decision: &Decision,
+    queue_limit: u64,
+) -> Result<std::result::Result<Receipt, Unavailable>> {
+    if has_dead(&group.transaction, id)? {
+        let replayed = replay::replay(group, event, decision, &Again::dead(), queue_limit, event.received_at)?;
+        if let Err(unavailable) = replayed {
+            return Ok(Err(unavailable));
+        }
+    }
+    let mut statement = group
+        .transaction
+        .prepare_cached("SELECT route FROM deliveries WHERE event = ?1 GROUP BY route ORDER BY min(id)")?;
+    let routes = statement.query_map([id], |row| row.get(0))?.collect::<Result<_>>()?;
+    Ok(Ok(Receipt::Duplicate { routes, revision }))
+}
+
+fn has_dead(transaction: &Transaction<'_>, id: i64) -> Result<bool> {
+    transaction.prepare_cached("SELECT 1 FROM deliveries WHERE event = ?1 AND state = 3")?.exists([id])
+}

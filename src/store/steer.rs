@@ -1,0 +1,159 @@
+//! The brake: what is paused, let go again, and cancelled.
+
+use std::sync::Arc;
+
+use rusqlite::{Connection, params};
+
+use super::Shared;
+use super::read::{Filter, State};
+use super::sqlite::{Group, Result};
+use crate::units::Millis;
+
+/// The most rows that one step looks at: some milliseconds, for which webhooks wait.
+const STEP: i64 = 1_000;
+
+/// Deliveries that are kept back: of a route, of a source, of both, or all there are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pause {
+    pub route: Option<Arc<str>>,
+    pub source: Option<Arc<str>>,
+}
+
+/// What one step of a long work has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Chunk {
+    pub dropped: u64,
+    /// They cannot be stopped any more: their attempts are under way.
+    pub sending: u64,
+    /// Where to go on; none at the end.
+    pub next: Option<Cursor>,
+}
+
+/// A place among the deliveries: of which event, and which of it.
+pub type Cursor = (i64, i64);
+
+impl Pause {
+    /// Whether it keeps back what this route makes of events from this source.
+    pub fn holds(&self, route: &str, source: &str) -> bool {
+        self.route.as_deref().is_none_or(|paused| paused == route)
+            && self.source.as_deref().is_none_or(|paused| paused == source)
+    }
+
+    /// Its columns: an empty text stands for all.
+    fn columns(&self) -> [&str; 2] {
+        [&self.route, &self.source].map(|name| name.as_deref().unwrap_or_default())
+    }
+}
+
+pub fn pauses(connection: &Connection) -> Result<Vec<Pause>> {
+    let mut statement = connection.prepare_cached("SELECT route, source FROM pauses ORDER BY since")?;
+    let name = |name: String| Some(name).filter(|name| !name.is_empty()).map(Arc::from);
+    let rows = statement.query_map([], |row| Ok(Pause { route: name(row.get(0)?), source: name(row.get(1)?) }))?;
+    rows.collect()
+}
+
+pub fn pause(group: &mut Group<'_>, pause: &Pause, now: Millis, shared: Arc<Shared>) -> Result<()> {
+    let [route, source] = pause.columns();
+    group.transaction.execute("INSERT OR IGNORE INTO pauses VALUES (?1, ?2, ?3)", params![route, source, now])?;
+    tell(group, shared)
+}
+
+pub fn resume(group: &mut Group<'_>, pause: &Pause, shared: Arc<Shared>) -> Result<bool> {
+    let ended = group.transaction.execute("DELETE FROM pauses WHERE route = ?1 AND source = ?2", pause.columns())?;
+    tell(group, shared)?;
+    Ok(ended > 0)
+}
+
+fn tell(group: &mut Group<'_>, shared: Arc<Shared>) -> Result<()> {
+    let pauses = pauses(&group.transaction)?;
+    group.afterwards(move || *shared.pauses() = pauses);
+    Ok(())
+}
+
+/// Lets go what no pause keeps back any more, behind the id `after`. Says where to go on.
+pub fn release(group: &mut Group<'_>, after: i64) -> Result<Option<i64>> {
+    let mut statement = group
+        .transaction
+        .prepare_cached("SELECT id FROM deliveries WHERE state = -1 AND id > ?1 ORDER BY id LIMIT ?2")?;
+    let ids: Vec<i64> = statement.query_map(params![after, STEP], |row| row.get(0))?.collect::<Result<_>>()?;
+    drop(statement);
+    let Some(last) = ids.last().copied() else { return Ok(None) };
+    group.due |= release_between(&group.transaction, after, last)? > 0;
+    Ok(Some(last))
+}
+
+/// Ends what a crash may have cut off.
+pub fn release_all(connection: &Connection) -> Result<()> {
+    release_between(connection, 0, i64::MAX).map(drop)
+}
+
+fn release_between(connection: &Connection, after: i64, last: i64) -> Result<usize> {
+    let mut statement = connection.prepare_cached(
+        "UPDATE deliveries SET state = 0 WHERE state = -1 AND id > ?1 AND id <= ?2 AND NOT EXISTS (
+             SELECT 1 FROM pauses WHERE pauses.route IN ('', deliveries.route) AND pauses.source IN ('', deliveries.source))",
+    )?;
+    statement.execute([after, last])
+}
+
+/// Cancels those of the next deliveries that the filter wants.
+pub fn drop_chunk(group: &mut Group<'_>, filter: &Filter, after: Cursor, now: Millis) -> Result<Chunk> {
+    let candidates = candidates(group, filter, after)?;
+    let next = candidates.last().filter(|_| candidates.len() as i64 == STEP).map(|last| (last.event, last.id));
+    let mut chunk = Chunk { next, ..Chunk::default() };
+    for candidate in candidates.into_iter().filter(|candidate| candidate.wanted) {
+        let state = candidate.state;
+        match state {
+            State::Sending => chunk.sending += 1,
+            _ => {
+                let mut cancel = group.transaction.prepare_cached(
+                    "UPDATE deliveries SET state = 5, ended_at = ?2, reason = 'dropped' WHERE id = ?1",
+                )?;
+                cancel.execute(params![candidate.id, now])?;
+                match state {
+                    State::Dead => group.change.dead -= 1,
+                    _ => group.change.wait(candidate.attempts, -1),
+                }
+                chunk.dropped += 1;
+            }
+        }
+    }
+    Ok(chunk)
+}
+
+/// A delivery that may be dropped.
+struct Candidate {
+    event: i64,
+    id: i64,
+    state: State,
+    attempts: i64,
+    wanted: bool,
+}
+
+fn candidates(group: &Group<'_>, filter: &Filter, (event, id): Cursor) -> Result<Vec<Candidate>> {
+    // Each text stands on an index of its own.
+    let mut statement = group.transaction.prepare_cached(match filter.state {
+        Some(State::Dead) => {
+            "SELECT deliveries.event, deliveries.id, state, attempts, route, deliveries.source, event_id, type
+             FROM deliveries JOIN events ON events.id = deliveries.event
+             WHERE state > 2 AND state = 3 AND deliveries.event >= ?1 AND (deliveries.event > ?1 OR deliveries.id > ?2)
+             ORDER BY deliveries.event, deliveries.id LIMIT ?3"
+        }
+        _ => {
+            "SELECT deliveries.event, deliveries.id, state, attempts, route, deliveries.source, event_id, type
+             FROM deliveries JOIN events ON events.id = deliveries.event
+             WHERE state < 2 AND deliveries.event >= ?1 AND (deliveries.event > ?1 OR deliveries.id > ?2)
+             ORDER BY deliveries.event, deliveries.id LIMIT ?3"
+        }
+    })?;
+    let rows = statement.query_map(params![event, id, STEP], |row| {
+        let attempts = row.get(3)?;
+        let state = State::of(row.get(2)?, attempts);
+        let [route, source, event_id]: [String; 3] = [row.get(4)?, row.get(5)?, row.get(6)?];
+        let kind: Option<String> = row.get(7)?;
+        let wanted = filter.wants_event(&event_id, &source, kind.as_deref())
+            && filter.route.as_ref().is_none_or(|wanted| **wanted == *route)
+            && filter.state.is_none_or(|wanted| wanted == state || state == State::Sending);
+        Ok(Candidate { event: row.get(0)?, id: row.get(1)?, state, attempts, wanted })
+    })?;
+    rows.collect()
+}
