@@ -3,6 +3,7 @@
 
 mod accept;
 mod claim;
+mod finish;
 mod read;
 mod replay;
 mod sqlite;
@@ -18,7 +19,8 @@ use tokio::sync::{Notify, oneshot};
 use crate::rules::Decision;
 use crate::units::Millis;
 use crate::verify::Event;
-pub use claim::{Claimed, Claims, Step};
+pub use claim::{BulkRoom, Claimed, Claims, Room};
+pub use finish::Step;
 pub use read::{Filter, Found, Kept, ReadError, Recorded, RecordedDelivery, State};
 pub use replay::{Again, Replayed};
 use sqlite::{Database, Group};
@@ -146,9 +148,9 @@ impl Store {
         self.write(accept).await.unwrap_or(Err(Unavailable::NotWritable))
     }
 
-    /// Takes up to `most` due deliveries of these sources, the most urgent first. None if the store cannot be written.
-    pub async fn claim(&self, sources: Vec<Arc<str>>, most: usize, now: Millis) -> Option<Claims> {
-        self.write(move |group| claim::claim(group, &sources, most, now)).await
+    /// Takes due deliveries of these sources, the most urgent first. None if the store cannot be written.
+    pub async fn claim(&self, sources: Vec<Arc<str>>, room: Room, now: Millis) -> Option<Claims> {
+        self.write(move |group| claim::claim(group, &sources, room, now)).await
     }
 
     /// Remembers the end of an attempt; tries until the store takes it, since an attempt that is
@@ -157,7 +159,7 @@ impl Store {
         let end = claimed.end();
         loop {
             let (end, step) = (end, step.clone());
-            if self.write(move |group| claim::finish(group, end, &step, now)).await.is_some() {
+            if self.write(move |group| finish::finish(group, end, &step, now)).await.is_some() {
                 return;
             }
             tokio::time::sleep(PROBE).await;

@@ -1,4 +1,4 @@
-//! Who goes next, and how an attempt ended.
+//! Who goes next.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -6,17 +6,17 @@ use std::sync::Arc;
 use rusqlite::{Transaction, params};
 
 use super::sqlite::{Group, Result};
-use super::{Change, steer};
+use super::{Pause, steer};
 use crate::render::Priority;
 use crate::units::Millis;
 
-/// The most deliveries that one claim lays aside because they are paused.
+/// The most deliveries that one look lays aside because they are paused.
 const MOST_PAUSED: usize = 1_000;
 
 /// A delivery that this process, and nobody else, is to attempt now.
 #[derive(Debug)]
 pub struct Claimed {
-    id: i64,
+    pub(super) id: i64,
     pub event_id: String,
     pub source: Arc<str>,
     pub route: Arc<str>,
@@ -31,144 +31,192 @@ pub struct Claimed {
     pub expires_at: Option<Millis>,
     pub priority: Priority,
     /// Whether something of its event is to be erased in the end.
-    sensitive: bool,
+    pub(super) sensitive: bool,
     /// The body for Novu.
     pub request: Vec<u8>,
     /// Only the store can make one.
     seal: PhantomData<()>,
 }
 
-/// What is to be remembered of an attempt.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    Delivered,
-    /// To be attempted again, at `due`; `pause` counts towards giving up.
-    Again {
-        due: Millis,
-        pause: Millis,
-        definite: bool,
-        reason: String,
-        /// What Novu has said, without any value of the request.
-        answer: Option<String>,
-    },
-    /// Ended without success; a dead one can be replayed.
-    Dead {
-        definite: bool,
-        reason: String,
-        answer: Option<String>,
-    },
-    Expired,
-    /// Not attempted after all.
-    GivenBack {
-        due: Millis,
-    },
+/// How much there is room for.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// Calls to Novu.
+    pub calls: usize,
+    /// One of the calls may take many deliveries.
+    pub bulk: Option<BulkRoom>,
+}
+
+/// What may go in one call. What is urgent goes alone, and so does what was attempted before and may have been done
+/// or turned down for the sake of another: so that it makes its way.
+#[derive(Clone, Copy, Debug)]
+pub struct BulkRoom {
+    /// If fewer are due, they go alone.
+    pub least: usize,
+    /// If more are due, they wait. Where it is 0, all of them wait for a call that may not be made yet.
+    pub most: usize,
+    /// Of requests.
+    pub bytes: usize,
 }
 
 /// Deliveries to attempt, and when the next ones are due.
 #[derive(Debug, Default)]
 pub struct Claims {
+    /// Each for a call of its own.
     pub claimed: Vec<Claimed>,
+    /// For one call.
+    pub bulk: Vec<Claimed>,
     /// None as well if there may be more that is due now.
     pub next_due: Option<Millis>,
 }
 
-/// Whose attempt has ended.
-#[derive(Clone, Copy)]
-pub struct End {
+/// A delivery that is due.
+struct Due {
     id: i64,
-    sensitive: bool,
+    source: Arc<str>,
+    route: String,
+    priority: Priority,
+    attempts: i64,
+    /// Whether every attempt so far has ended in a definite error.
+    open_to_bulk: bool,
+    bytes: usize,
 }
 
-impl Claimed {
-    pub(super) fn end(&self) -> End {
-        End { id: self.id, sensitive: self.sensitive }
-    }
-}
-
-pub fn claim(group: &mut Group<'_>, sources: &[Arc<str>], most: usize, now: Millis) -> Result<Claims> {
+/// Takes what is due and has room, the most urgent first.
+pub fn claim(group: &mut Group<'_>, sources: &[Arc<str>], room: Room, now: Millis) -> Result<Claims> {
     let pauses = steer::pauses(&group.transaction)?;
+    let mut look = Look { sources, pauses, now, paused: 0 };
     let mut claims = Claims::default();
-    let mut paused = 0;
-    for priority in Priority::ALL {
-        for source in sources {
-            loop {
-                let room = most - claims.claimed.len();
-                if room == 0 || paused >= MOST_PAUSED {
-                    break;
-                }
-                let taken = take(group, source, priority, room, now)?;
-                let count = taken.len();
-                for claimed in taken {
-                    match pauses.iter().any(|pause| pause.holds(&claimed.route, source)) {
-                        true => {
-                            lay_aside(group, &claimed)?;
-                            paused += 1;
-                        }
-                        false => claims.claimed.push(claimed),
-                    }
-                }
-                if count < room {
-                    break;
-                }
+    let mut single = look.due(group, &[Priority::High], room.calls)?;
+    let calls = room.calls - single.len();
+    let looked_at = calls.max(room.bulk.filter(|_| calls > 0).map_or(0, |bulk| bulk.least.max(bulk.most)));
+    let mut others = look.due(group, &[Priority::Normal, Priority::Low], looked_at)?;
+    let mut all = calls > 0 && others.len() < looked_at;
+    match room.bulk.and_then(|bulk| for_one_call(&others, bulk)) {
+        Some(count) => {
+            all &= count == others.len();
+            for due in &others[..count] {
+                claims.bulk.push(take(group, due)?);
             }
         }
+        None => {
+            all &= others.len() <= calls;
+            others.truncate(calls);
+            single.extend(others);
+        }
     }
-    if claims.claimed.len() < most {
-        claims.next_due = if paused >= MOST_PAUSED { Some(now) } else { next_due(&group.transaction, sources)? };
+    for due in &single {
+        claims.claimed.push(take(group, due)?);
+    }
+    if look.paused >= MOST_PAUSED {
+        claims.next_due = Some(now);
+    } else if all {
+        claims.next_due = next_due(&group.transaction, sources)?;
     }
     Ok(claims)
 }
 
-fn take(
-    group: &mut Group<'_>,
-    source: &Arc<str>,
-    priority: Priority,
-    room: usize,
+/// How many of these go together, if any should.
+fn for_one_call(others: &[Due], bulk: BulkRoom) -> Option<usize> {
+    let mut bytes = 0;
+    let fits = others.iter().take_while(|due| {
+        bytes += due.bytes;
+        due.open_to_bulk && bytes <= bulk.bytes
+    });
+    let count = fits.count();
+    (count >= bulk.least).then_some(count.min(bulk.most))
+}
+
+/// What one claim looks through.
+struct Look<'a> {
+    sources: &'a [Arc<str>],
+    pauses: Vec<Pause>,
     now: Millis,
-) -> Result<Vec<Claimed>> {
-    let mut due = group.transaction.prepare_cached(
-        "UPDATE deliveries SET state = 1, attempts = attempts + 1 WHERE id IN (
-             SELECT id FROM deliveries WHERE state = 0 AND source = ?1 AND priority = ?2 AND due_at <= ?3
-             ORDER BY due_at LIMIT ?4)
-         RETURNING id, route, transaction_id, attempts, definite_errors, waited, expires_at, request,
+    /// How many deliveries it has laid aside.
+    paused: usize,
+}
+
+impl Look<'_> {
+    /// What is due, in the order of these priorities. What is paused is laid aside.
+    fn due(&mut self, group: &mut Group<'_>, priorities: &[Priority], most: usize) -> Result<Vec<Due>> {
+        let mut found: Vec<Due> = Vec::new();
+        for priority in priorities {
+            for source in self.sources {
+                // What is laid aside makes room for others.
+                loop {
+                    let left = most - found.len();
+                    let due = due(group, source, *priority, self.now, left)?;
+                    let count = due.len();
+                    let holds = |due: &Due| self.pauses.iter().any(|pause| pause.holds(&due.route, source));
+                    let (paused, open): (Vec<Due>, Vec<Due>) = due.into_iter().partition(holds);
+                    self.paused += paused.len();
+                    for due in &paused {
+                        lay_aside(group, due)?;
+                    }
+                    found.extend(open);
+                    if paused.is_empty() || count < left || self.paused >= MOST_PAUSED {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn due(group: &Group<'_>, source: &Arc<str>, priority: Priority, now: Millis, most: usize) -> Result<Vec<Due>> {
+    let mut statement = group.transaction.prepare_cached(
+        "SELECT id, route, attempts, attempts <= definite_errors, length(request) FROM deliveries
+         WHERE state = 0 AND source = ?1 AND priority = ?2 AND due_at <= ?3 ORDER BY due_at LIMIT ?4",
+    )?;
+    let rows = statement.query_map(params![&**source, priority as i64, now, most as i64], |row| {
+        Ok(Due {
+            id: row.get(0)?,
+            source: source.clone(),
+            route: row.get(1)?,
+            priority,
+            attempts: row.get(2)?,
+            open_to_bulk: row.get(3)?,
+            bytes: row.get::<_, Option<u32>>(4)?.unwrap_or_default() as usize,
+        })
+    })?;
+    rows.collect()
+}
+
+/// A pause keeps it back: it is out of the way of what is due until that ends.
+fn lay_aside(group: &Group<'_>, due: &Due) -> Result<()> {
+    group.transaction.prepare_cached("UPDATE deliveries SET state = -1 WHERE id = ?1")?.execute([due.id]).map(drop)
+}
+
+fn take(group: &mut Group<'_>, due: &Due) -> Result<Claimed> {
+    let mut statement = group.transaction.prepare_cached(
+        "UPDATE deliveries SET state = 1, attempts = attempts + 1 WHERE id = ?1
+         RETURNING id, transaction_id, attempts, definite_errors, waited, expires_at, request,
              (SELECT event_id FROM events WHERE events.id = event),
              (SELECT received_at FROM events WHERE events.id = event),
              (SELECT sensitive FROM events WHERE events.id = event)",
     )?;
-    let rows = due.query_map(params![&**source, priority as i64, now, room as i64], |row| {
+    let claimed = statement.query_row([due.id], |row| {
         Ok(Claimed {
             id: row.get(0)?,
-            source: source.clone(),
-            route: row.get::<_, String>(1)?.into(),
-            transaction_id: row.get(2)?,
-            attempts: row.get(3)?,
-            definite_errors: row.get(4)?,
-            waited: row.get(5)?,
-            expires_at: row.get(6)?,
-            request: row.get::<_, Option<Vec<u8>>>(7)?.unwrap_or_default(),
-            event_id: row.get(8)?,
-            accepted_at: row.get(9)?,
-            sensitive: row.get(10)?,
-            priority,
+            source: due.source.clone(),
+            route: (&*due.route).into(),
+            transaction_id: row.get(1)?,
+            attempts: row.get(2)?,
+            definite_errors: row.get(3)?,
+            waited: row.get(4)?,
+            expires_at: row.get(5)?,
+            request: row.get::<_, Option<Vec<u8>>>(6)?.unwrap_or_default(),
+            event_id: row.get(7)?,
+            accepted_at: row.get(8)?,
+            sensitive: row.get(9)?,
+            priority: due.priority,
             seal: PhantomData,
         })
     })?;
-    let taken: Vec<Claimed> = rows.collect::<Result<_>>()?;
-    for claimed in &taken {
-        group.change.wait(i64::from(claimed.attempts) - 1, -1);
-        group.change.sending += 1;
-    }
-    Ok(taken)
-}
-
-/// A pause keeps it back: it is out of the way of what is due until that ends.
-fn lay_aside(group: &mut Group<'_>, claimed: &Claimed) -> Result<()> {
-    let mut aside =
-        group.transaction.prepare_cached("UPDATE deliveries SET state = -1, attempts = attempts - 1 WHERE id = ?1")?;
-    aside.execute([claimed.id])?;
-    group.change.sending -= 1;
-    group.change.wait(i64::from(claimed.attempts) - 1, 1);
-    Ok(())
+    group.change.wait(due.attempts, -1);
+    group.change.sending += 1;
+    Ok(claimed)
 }
 
 /// When the next delivery of these sources is due.
@@ -183,66 +231,6 @@ fn next_due(transaction: &Transaction<'_>, sources: &[Arc<str>]) -> Result<Optio
         }
     }
     Ok(earliest)
-}
-
-pub fn finish(group: &mut Group<'_>, end: End, step: &Step, now: Millis) -> Result<()> {
-    let End { id, sensitive } = end;
-    let (transaction, change) = (&group.transaction, &mut group.change);
-    change.sending -= 1;
-    match step {
-        Step::Delivered => ended(transaction, id, 2, now)?,
-        Step::Expired => ended(transaction, id, 4, now)?,
-        Step::Dead { definite, reason, answer } => {
-            change.dead += 1;
-            let mut dead = transaction.prepare_cached(
-                "UPDATE deliveries SET state = 3, ended_at = ?2, definite_errors = definite_errors + ?3, reason = ?4,
-                     answer = ?5 WHERE id = ?1",
-            )?;
-            dead.execute(params![id, now, definite, reason, answer])?;
-        }
-        Step::Again { due, pause, definite, reason, answer } => {
-            change.retrying += 1;
-            let mut again = transaction.prepare_cached(
-                "UPDATE deliveries SET state = 0, due_at = ?2, waited = waited + ?3,
-                     definite_errors = definite_errors + ?4, reason = ?5, answer = ?6 WHERE id = ?1",
-            )?;
-            again.execute(params![id, due, pause, definite, reason, answer])?;
-        }
-        Step::GivenBack { due } => give_back(transaction, id, *due, change)?,
-    }
-    if sensitive && matches!(step, Step::Delivered | Step::Expired) {
-        group.erased |= erase_sensitive(&group.transaction, id)?;
-    }
-    Ok(())
-}
-
-fn ended(transaction: &Transaction<'_>, id: i64, state: i64, now: Millis) -> Result<()> {
-    let mut end = transaction.prepare_cached(
-        "UPDATE deliveries SET state = ?2, ended_at = ?3, reason = NULL, answer = NULL WHERE id = ?1",
-    )?;
-    end.execute(params![id, state, now]).map(drop)
-}
-
-fn give_back(transaction: &Transaction<'_>, id: i64, due: Millis, change: &mut Change) -> Result<()> {
-    let mut back = transaction.prepare_cached(
-        "UPDATE deliveries SET state = 0, due_at = ?2, attempts = attempts - 1 WHERE id = ?1 RETURNING attempts",
-    )?;
-    let attempts = back.query_row(params![id, due], |row| row.get(0))?;
-    change.wait(attempts, 1);
-    Ok(())
-}
-
-/// The request goes at once; the body when no delivery of the event could still need it. Says
-/// whether something was erased.
-pub fn erase_sensitive(transaction: &Transaction<'_>, id: i64) -> Result<bool> {
-    let mut request =
-        transaction.prepare_cached("UPDATE deliveries SET request = NULL WHERE id = ?1 AND sensitive AND state = 2")?;
-    let mut body = transaction.prepare_cached(
-        "UPDATE events SET body = x'' WHERE id = (SELECT event FROM deliveries WHERE id = ?1)
-             AND EXISTS (SELECT 1 FROM deliveries WHERE event = events.id AND sensitive AND state = 2)
-             AND NOT EXISTS (SELECT 1 FROM deliveries WHERE event = events.id AND state IN (-1, 0, 1, 3))",
-    )?;
-    Ok(request.execute([id])? + body.execute([id])? > 0)
 }
 
 impl Priority {
