@@ -112,16 +112,20 @@ pub struct Claimed {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     Delivered,
-    /// To be attempted again, at `due`; `pause` counts towards giving up.
+    /// To be attempted again, at `due`; `pause` counts towards giving up. `definite` asks for another
+    /// idempotency key, and `answer` is what Novu said.
     Again {
         due: Millis,
         pause: Millis,
         definite: bool,
         reason: String,
+        answer: Option<String>,
     },
-    /// Ended without success; a dead one can be replayed.
+    /// Ended without success; a dead one can be replayed, after a definite error under another key.
     Dead {
         reason: String,
+        definite: bool,
+        answer: Option<String>,
     },
     Expired,
     /// Not attempted after all.

@@ -2,14 +2,11 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::gate::{Gate, Turn};
 use crate::novu::{Account, Outcome, Reason};
 use crate::observe::Metrics;
 use crate::settings::Settings;
 use crate::units::Millis;
-
-/// The pauses between probes of a key that is held: the first, and the longest.
-const PROBE: Millis = 5_000;
-const LONGEST_PROBE: Millis = 60_000;
 
 /// All lanes of this process.
 #[derive(Default)]
@@ -21,19 +18,12 @@ struct Lane {
     account: Arc<Account>,
     /// The sources that deliver with this key.
     sources: Vec<Arc<str>>,
-    held: Option<Hold>,
+    gate: Gate,
     /// Novu asked to wait until then.
     throttled_until: Millis,
     rate: Bucket,
     /// Attempts that have started and not ended.
     running: usize,
-}
-
-struct Hold {
-    reason: Reason,
-    pause: Millis,
-    /// When the next probe goes; none while one is on its way.
-    probe_at: Option<Millis>,
 }
 
 /// Attempts that the rate allows: a tenth of a second's worth may go at once.
@@ -47,6 +37,8 @@ pub struct Open {
     pub account: Arc<Account>,
     pub sources: Vec<Arc<str>>,
     pub most: usize,
+    /// Whether it is held, and the attempt is to show whether it still has to be.
+    pub probe: bool,
 }
 
 /// A lane has come to be held, throttled, or open again.
@@ -59,6 +51,9 @@ pub enum Change {
 impl Change {
     pub fn report(self, metrics: &Metrics, now: Millis) {
         match self {
+            Change::Held { sources, reason: Reason::Unreachable } => {
+                tracing::warn!(?sources, "Novu cannot be reached; its deliveries are held");
+            }
             Change::Held { sources, reason } => {
                 tracing::warn!(?sources, %reason, "Novu cannot be used with this key; its deliveries are held");
             }
@@ -81,31 +76,36 @@ impl Lanes {
         lanes.sort_by_key(|lane| lane.running);
         for lane in lanes.iter_mut() {
             match lane.allowance(settings, now) {
-                Ok(most) => open.push(Open { account: lane.account.clone(), sources: lane.sources.clone(), most }),
+                Ok(most) => open.push(Open {
+                    account: lane.account.clone(),
+                    sources: lane.sources.clone(),
+                    most,
+                    probe: lane.gate.held().is_some(),
+                }),
                 Err(until) => reopens = [reopens, until].into_iter().flatten().min(),
             }
         }
         (open, reopens)
     }
 
-    /// So many attempts were started.
-    pub fn started(&self, account: &Arc<Account>, count: usize) {
-        if let Some(lane) = self.lock().iter_mut().find(|lane| lane.account == *account) {
+    /// So many attempts were started in a lane that was open. It may have come to be held since.
+    pub fn started(&self, open: &Open, count: usize) {
+        if let Some(lane) = self.lock().iter_mut().find(|lane| lane.account == open.account) {
             lane.rate.tokens -= count as f64;
             lane.running += count;
-            if let Some(hold) = lane.held.as_mut().filter(|_| count > 0) {
-                hold.probe_at = None;
+            if open.probe && count > 0 {
+                lane.gate.probing();
             }
         }
     }
 
     /// A delivery that was started was not attempted after all.
-    pub fn released(&self, account: &Arc<Account>, now: Millis) {
+    pub fn released(&self, account: &Arc<Account>, probe: bool, now: Millis) {
         let mut lanes = self.lock();
         let Some(lane) = lanes.iter_mut().find(|lane| lane.account == *account) else { return };
         lane.running = lane.running.saturating_sub(1);
-        if let Some(hold) = &mut lane.held {
-            hold.probe_at = hold.probe_at.or(Some(now));
+        if probe {
+            lane.gate.released(now);
         }
     }
 
@@ -114,7 +114,8 @@ impl Lanes {
         &self,
         account: &Arc<Account>,
         source: &Arc<str>,
-        outcome: &Outcome,
+        outcome: Outcome,
+        probe: bool,
         throttled_until: Option<Millis>,
         now: Millis,
     ) -> Vec<Change> {
@@ -122,22 +123,10 @@ impl Lanes {
         let Some(lane) = lanes.iter_mut().find(|lane| lane.account == *account) else { return Vec::new() };
         lane.running = lane.running.saturating_sub(1);
         let mut changes = Vec::new();
-        match (outcome, &mut lane.held) {
-            (Outcome::Held(reason), None) => {
-                lane.held = Some(Hold { reason: reason.clone(), pause: PROBE, probe_at: Some(now + PROBE) });
-                changes.push(Change::Held { sources: lane.sources.clone(), reason: reason.clone() });
-            }
-            (Outcome::Held(_), Some(hold)) if hold.probe_at.is_none() => {
-                hold.pause = (hold.pause * 2).min(LONGEST_PROBE);
-                hold.probe_at = Some(now + hold.pause);
-            }
-            // Novu has judged the request itself, so it took the key.
-            (Outcome::Delivered | Outcome::Refused(_) | Outcome::Rejected(_) | Outcome::UnknownWorkflow, Some(_)) => {
-                lane.held = None;
-                changes.push(Change::Recovered { sources: lane.sources.clone() });
-            }
-            (_, Some(hold)) => hold.probe_at = hold.probe_at.or(Some(now + hold.pause)),
-            (_, None) => {}
+        match lane.gate.ended(outcome, probe, now) {
+            Some(Turn::Held(reason)) => changes.push(Change::Held { sources: lane.sources.clone(), reason }),
+            Some(Turn::Recovered) => changes.push(Change::Recovered { sources: lane.sources.clone() }),
+            None => {}
         }
         if let Some(until) = throttled_until.filter(|until| *until > lane.throttled_until) {
             lane.throttled_until = until;
@@ -147,7 +136,7 @@ impl Lanes {
     }
 
     pub fn is_held(&self, account: &Arc<Account>) -> bool {
-        self.lock().iter().any(|lane| lane.account == *account && lane.held.is_some())
+        self.lock().iter().any(|lane| lane.account == *account && lane.gate.held().is_some())
     }
 
     /// Whether the key of each source is held.
@@ -160,11 +149,8 @@ impl Lanes {
         let mut degraded = Vec::new();
         for lane in self.lock().iter() {
             let sources = lane.sources.join(", ");
-            if let Some(hold) = &lane.held {
-                degraded.push(format!(
-                    "Novu cannot be used with the key of {sources}: {}; deliveries are held",
-                    hold.reason
-                ));
+            if let Some(reason) = lane.gate.held() {
+                degraded.push(format!("Novu cannot be used with the key of {sources}: {reason}; deliveries are held"));
             } else if lane.throttled_until > now {
                 degraded.push(format!("Novu asks to wait with the key of {sources}"));
             }
@@ -188,7 +174,7 @@ fn follow(lanes: &mut Vec<Lane>, settings: &Settings) {
             None => lanes.push(Lane {
                 account: account.clone(),
                 sources: vec![source.clone()],
-                held: None,
+                gate: Gate::default(),
                 throttled_until: 0,
                 rate: Bucket { tokens: 0.0, filled_at: 0 },
                 running: 0,
@@ -204,11 +190,10 @@ impl Lane {
         if self.throttled_until > now {
             return Err(Some(self.throttled_until));
         }
-        if let Some(hold) = &self.held {
-            return match hold.probe_at {
-                Some(at) if at <= now => Ok(1),
-                next => Err(next),
-            };
+        match self.gate.probe_at() {
+            Some(Some(at)) if at <= now => return Ok(1),
+            Some(next) => return Err(next),
+            None => {}
         }
         match settings.rate {
             Some(rate) => self.rate.allowance(f64::from(rate), now),
@@ -226,5 +211,39 @@ impl Bucket {
             tokens if tokens >= 1.0 => Ok(tokens as usize),
             tokens => Err(Some(now + ((1.0 - tokens) / rate * 1000.0).ceil() as Millis)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Retry;
+
+    #[test]
+    fn what_was_claimed_when_a_hold_began_is_not_taken_for_its_probe() {
+        let account = Arc::new(Account::new("https://api.novu.co", "key").expect("an account"));
+        let source: Arc<str> = "clerk".into();
+        let settings = Settings {
+            concurrency: 32,
+            timeout: 10_000,
+            rate: None,
+            retry: Retry { first: 1_000, longest: 300_000, unknown: 30_000, give_up_after: 86_400_000 },
+            body_limit: 0,
+            queue_limit: 0,
+            accounts: [(source.clone(), account.clone())].into(),
+        };
+        let lanes = Lanes::default();
+        let open = |now| lanes.open(&settings, now).0.pop();
+        let before = open(0).expect("an open lane");
+        let ended = |outcome, probe, now| lanes.ended(&account, &source, outcome, probe, None, now).len();
+        assert_eq!(ended(Outcome::Held(Reason::Status(401)), false, 0), 1);
+        lanes.started(&before, 3);
+        lanes.released(&account, before.probe, 100);
+        assert_eq!(ended(Outcome::Timeout, before.probe, 200), 0);
+        assert!(open(4_999).is_none());
+        let probe = open(5_000).expect("a probe");
+        assert!((probe.probe, probe.most) == (true, 1));
+        lanes.started(&probe, 1);
+        assert!(open(60_000).is_none(), "one at a time");
     }
 }

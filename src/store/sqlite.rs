@@ -324,14 +324,14 @@ fn finish(transaction: &Transaction<'_>, id: i64, step: &Step, now: Millis, chan
         Step::Delivered => {
             end.execute(params![id, 2, now, None::<&str>])?;
         }
-        Step::Dead { reason } => {
+        Step::Dead { reason, .. } => {
             change.dead += 1;
             end.execute(params![id, 3, now, reason])?;
         }
         Step::Expired => {
             end.execute(params![id, 4, now, None::<&str>])?;
         }
-        Step::Again { due, pause, definite, reason } => {
+        Step::Again { due, pause, definite, reason, .. } => {
             change.retrying += 1;
             let mut again = transaction.prepare_cached(
                 "UPDATE deliveries SET state = 0, due_at = ?2, waited = waited + ?3,

@@ -2,6 +2,7 @@
 
 mod key;
 mod retries;
+mod unreachable;
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};

@@ -73,7 +73,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("rusqlite", &["store/sqlite", "store/read"]),
     ("rustls", &["novu"]),
     ("serde_saphyr", &["config"]),
-    ("sha2", &["verify", "compiled", "render", "template", "watcher", "admin", "cli/send"]),
+    ("sha2", &["verify", "compiled", "novu", "render", "template", "watcher", "admin", "cli/send"]),
     ("strsim", &["clerk"]),
     ("tempfile", &["cli/dev"]),
     ("tracing_subscriber", &["cli"]),
