@@ -1,38 +1,34 @@
 //! A claimed delivery becomes a Novu call, and its answer an outcome that the store remembers.
 
+mod attempt;
 mod bulk;
+mod gate;
 mod lanes;
+mod next;
 mod rate;
 
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::novu::{Account, Novu, Outcome, bulk as novu_bulk};
-use crate::observe::Metrics;
-use crate::settings::{Retry, Settings};
+use crate::novu::{Account, bulk as novu_bulk};
+use crate::settings::Settings;
 use crate::store::{BulkRoom, Claimed, Room, Step, Store};
 use crate::units::{Millis, now};
-pub use lanes::Lanes;
+pub use attempt::{Attempts, Progress};
+pub use lanes::{Lanes, Open};
+use next::GAVE_UP;
 
-/// How often a workflow that Novu does not know is tried: it may be new, and a replica behind.
-/// Attempts that never got as far as an answer do not count.
-const UNKNOWN_WORKFLOW_ATTEMPTS: u32 = 4;
-/// The pause when Novu asks to wait and does not say how long.
-const DEFAULT_THROTTLE: Millis = 1_000;
 /// How long to wait when nothing says when to look again.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
-/// Everything that an attempt needs.
+/// Delivers what the store holds.
 #[derive(Clone)]
 pub struct Deliverer {
     pub store: Store,
-    pub novu: Novu,
-    pub metrics: Arc<Metrics>,
-    pub lanes: Arc<Lanes>,
+    pub attempts: Attempts,
 }
 
 impl Deliverer {
@@ -67,7 +63,7 @@ impl Deliverer {
     async fn start_due(&self, settings: &Arc<Settings>, running: &mut JoinSet<()>) -> Duration {
         let moment = now();
         let mut next = moment + LONGEST_SLEEP.as_millis() as Millis;
-        let (open, reopens) = self.lanes.open(settings, moment);
+        let (open, reopens) = self.attempts.lanes.open(settings, moment);
         next = next.min(reopens.unwrap_or(next));
         for lane in open {
             let calls = settings.concurrency.saturating_sub(running.len()).min(lane.most);
@@ -76,10 +72,10 @@ impl Deliverer {
             }
             let (bulk, saved_up) = bulk_room(lane.bulk);
             next = next.min(saved_up.unwrap_or(next));
-            let Some(claims) = self.store.claim(lane.sources, Room { calls, bulk }, moment).await else {
+            let Some(claims) = self.store.claim(lane.sources.clone(), Room { calls, bulk }, moment).await else {
                 return Duration::from_secs(1);
             };
-            self.lanes.started(&lane.account, claims.claimed.len(), !claims.bulk.is_empty());
+            self.attempts.lanes.started(&lane, claims.claimed.len(), !claims.bulk.is_empty());
             next = next.min(claims.next_due.unwrap_or(next));
             if claims.claimed.len() == lane.most || !claims.bulk.is_empty() {
                 // It was the rate or the size of a call that ended this, and there may be more before an attempt ends.
@@ -87,7 +83,8 @@ impl Deliverer {
             }
             for claimed in claims.claimed {
                 let (deliverer, account, settings) = (self.clone(), lane.account.clone(), settings.clone());
-                running.spawn(async move { deliverer.deliver_next(claimed, &account, &settings).await });
+                let probe = lane.probe;
+                running.spawn(async move { deliverer.deliver_next(claimed, &account, probe, &settings).await });
             }
             if !claims.bulk.is_empty() {
                 running.spawn(self.clone().deliver_bulk(claims.bulk, lane.account, settings.clone()));
@@ -97,47 +94,36 @@ impl Deliverer {
     }
 
     /// The whole life of one attempt.
-    async fn deliver_next(&self, mut claimed: Claimed, account: &Arc<Account>, settings: &Settings) {
+    async fn deliver_next(&self, claimed: Claimed, account: &Arc<Account>, probe: bool, settings: &Settings) {
         let moment = now();
         if is_expired(&claimed, moment) {
-            self.lanes.released(account, 1, moment);
+            self.attempts.lanes.released(account, 1, probe, moment);
             self.record(&claimed, Step::Expired, "expired").await;
             return;
         }
-        let request = std::mem::take(&mut claimed.request);
-        let key = idempotency_key(&claimed);
-        let probe = self.lanes.is_held(account);
-        let started = Instant::now();
-        let response = self.novu.trigger(account, &key, request, settings.timeout).await;
-        self.metrics.attempt(attempt_result(&response.outcome), started.elapsed().as_secs_f64());
-
-        let moment = now();
-        self.lanes.learned(account, &response, moment);
-        let outcome = response.outcome;
-        let step = next_step(&outcome, &claimed, probe, settings.retry, moment);
-        let until = throttled_until(&outcome, &step);
-        for change in self.lanes.ended(account, &claimed.source, &outcome, until, moment) {
-            change.report(&self.metrics, moment);
-        }
-        self.record(&claimed, step, delivery_outcome(&outcome)).await;
+        let progress = Progress::from(&claimed);
+        let (outcome, step) =
+            self.attempts.make(&claimed.source, account, probe, progress, &claimed.request, settings).await;
+        self.record(&claimed, step, next::delivery_outcome(outcome)).await;
     }
 
     async fn record(&self, claimed: &Claimed, step: Step, outcome: &str) {
         let moment = now();
         self.store.finish(claimed, &step, moment).await;
+        let metrics = &self.attempts.metrics;
         let Claimed { source, event_id: event, route, attempts: attempt, .. } = claimed;
         match &step {
             Step::Delivered => {
-                self.metrics.delivered(route, moment - claimed.accepted_at);
+                metrics.delivered(route, moment - claimed.accepted_at);
                 tracing::info!(%source, event, %route, attempt, "delivered");
             }
             Step::Dead { reason, .. } => {
                 let outcome = if reason == GAVE_UP { GAVE_UP } else { outcome };
-                self.metrics.delivery(route, outcome);
+                metrics.delivery(route, outcome);
                 tracing::warn!(%source, event, %route, attempt, reason, "dead");
             }
             Step::Expired => {
-                self.metrics.delivery(route, outcome);
+                metrics.delivery(route, outcome);
                 tracing::info!(%source, event, %route, "expired");
             }
             Step::Again { reason, pause, .. } => {
@@ -147,8 +133,6 @@ impl Deliverer {
         }
     }
 }
-
-const GAVE_UP: &str = "gave_up";
 
 /// What a call for many may take, and when it may be made if that is not yet.
 fn bulk_room(bulk: rate::Bulk) -> (Option<BulkRoom>, Option<Millis>) {
@@ -162,162 +146,4 @@ fn bulk_room(bulk: rate::Bulk) -> (Option<BulkRoom>, Option<Millis>) {
 
 fn is_expired(claimed: &Claimed, now: Millis) -> bool {
     claimed.expires_at.is_some_and(|at| at <= now)
-}
-
-/// The same until Novu has definitely failed.
-fn idempotency_key(claimed: &Claimed) -> String {
-    format!("{}-{}", claimed.transaction_id, claimed.definite_errors)
-}
-
-fn throttled_until(outcome: &Outcome, step: &Step) -> Option<Millis> {
-    match (outcome, step) {
-        (Outcome::Throttled { .. }, Step::Again { due, .. }) => Some(*due),
-        _ => None,
-    }
-}
-
-/// What follows from how an attempt ended. Pure.
-fn next_step(outcome: &Outcome, claimed: &Claimed, probe: bool, retry: Retry, now: Millis) -> Step {
-    let pause = backoff(claimed, retry);
-    match outcome {
-        Outcome::Delivered => Step::Delivered,
-        Outcome::Refused(reason) | Outcome::Rejected(reason) => dead(reason.to_string()),
-        Outcome::UnknownWorkflow if claimed.definite_errors + 1 >= UNKNOWN_WORKFLOW_ATTEMPTS => {
-            dead("workflow_not_found".to_owned())
-        }
-        Outcome::UnknownWorkflow => again(claimed, retry, now, pause, true, "workflow_not_found"),
-        Outcome::Held(_) if probe => Step::GivenBack { due: now },
-        // It may be this delivery alone that something on the way to Novu turns down: it comes
-        // back ever later, and others get to show that the key is good.
-        Outcome::Held(reason) => Step::Again {
-            due: now.saturating_add(pause),
-            pause: 0,
-            definite: false,
-            reason: reason.to_string(),
-            answer: None,
-        },
-        Outcome::Throttled { retry_after } => {
-            let due = now.saturating_add(retry_after.unwrap_or(DEFAULT_THROTTLE));
-            Step::Again { due, pause: 0, definite: false, reason: "throttled".to_owned(), answer: None }
-        }
-        Outcome::ServerError(reason) => again(claimed, retry, now, pause, true, &reason.to_string()),
-        Outcome::Unreachable(reason) => again(claimed, retry, now, pause, false, &reason.to_string()),
-        // It may have been done: do not overlap with it.
-        Outcome::Unsure(reason) => again(claimed, retry, now, pause.max(retry.unknown), false, &reason.to_string()),
-        Outcome::Timeout => again(claimed, retry, now, pause.max(retry.unknown), false, "timeout"),
-        Outcome::ConnectionLost => again(claimed, retry, now, pause.max(retry.unknown), false, "connection_lost"),
-    }
-}
-
-fn dead(reason: String) -> Step {
-    Step::Dead { definite: true, reason, answer: None }
-}
-
-fn again(claimed: &Claimed, retry: Retry, now: Millis, pause: Millis, definite: bool, reason: &str) -> Step {
-    if claimed.waited.saturating_add(pause) > retry.give_up_after {
-        return Step::Dead { definite, reason: GAVE_UP.to_owned(), answer: None };
-    }
-    Step::Again { due: now.saturating_add(pause), pause, definite, reason: reason.to_owned(), answer: None }
-}
-
-/// 1 s, 2 s, 4 s … up to the longest, and up to a quarter less, so that what failed together
-/// does not come back together.
-fn backoff(claimed: &Claimed, retry: Retry) -> Millis {
-    let doublings = claimed.attempts.saturating_sub(1).min(30);
-    let full = retry.first.saturating_mul(1 << doublings).min(retry.longest);
-    let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one((&claimed.transaction_id, claimed.attempts));
-    full - full / 4 * (hash % 1000) as Millis / 1000
-}
-
-/// The `result` of `deskbell_attempts_total`.
-fn attempt_result(outcome: &Outcome) -> &'static str {
-    match outcome {
-        Outcome::Delivered => "ok",
-        Outcome::Refused(_) => "refused",
-        Outcome::Rejected(_) | Outcome::UnknownWorkflow => "rejected",
-        Outcome::Throttled { .. } => "throttled",
-        Outcome::Held(_) => "held",
-        Outcome::ServerError(_) | Outcome::Unsure(_) => "server_error",
-        Outcome::Timeout => "timeout",
-        Outcome::ConnectionLost | Outcome::Unreachable(_) => "connection",
-    }
-}
-
-/// The `outcome` of `deskbell_deliveries_total`, if the attempt ended the delivery.
-fn delivery_outcome(outcome: &Outcome) -> &'static str {
-    match outcome {
-        Outcome::Refused(_) => "refused",
-        Outcome::Rejected(_) | Outcome::UnknownWorkflow => "rejected",
-        _ => GAVE_UP,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::novu::Reason;
-
-    const RETRY: Retry = Retry { first: 1_000, longest: 300_000, unknown: 30_000, give_up_after: 86_400_000 };
-
-    fn step(outcome: &Outcome, attempts: u32, waited: Millis) -> Step {
-        next_step(outcome, &Claimed::for_test(attempts, waited), true, RETRY, 0)
-    }
-
-    fn due(step: &Step) -> (Millis, bool) {
-        match step {
-            Step::Again { due, definite, .. } => (*due, *definite),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn pauses_double_up_to_the_longest() {
-        for (attempt, full) in [(1, 1_000), (2, 2_000), (5, 16_000), (10, 300_000), (4_000_000, 300_000)] {
-            let (pause, definite) = due(&step(&Outcome::ServerError(Reason::new("status_500")), attempt, 0));
-            assert!(definite && (full * 3 / 4..=full).contains(&pause), "{attempt}: {pause}");
-        }
-    }
-
-    #[test]
-    fn after_an_unknown_outcome_the_next_attempt_waits() {
-        for outcome in [Outcome::Timeout, Outcome::ConnectionLost, Outcome::Unsure(Reason::new("status_502"))] {
-            assert_eq!(due(&step(&outcome, 1, 0)), (30_000, false), "{outcome:?}");
-        }
-        assert!(due(&step(&Outcome::Unreachable(Reason::new("unreachable")), 1, 0)).0 <= 1_000);
-    }
-
-    #[test]
-    fn after_a_day_of_failures_it_is_given_up() {
-        let outcome = Outcome::ServerError(Reason::new("status_500"));
-        assert_eq!(
-            step(&outcome, 300, 86_399_999),
-            Step::Dead { definite: true, reason: "gave_up".to_owned(), answer: None }
-        );
-        assert_eq!(due(&step(&Outcome::Throttled { retry_after: Some(5_000) }, 300, 86_399_999)), (5_000, false));
-        assert_eq!(step(&Outcome::Held(Reason::new("status_401")), 300, 86_399_999), Step::GivenBack { due: 0 });
-    }
-
-    #[test]
-    fn what_takes_a_good_key_down_comes_back_ever_later_and_never_gives_up() {
-        let outcome = Outcome::Held(Reason::new("status_403"));
-        for (attempt, full) in [(1, 1_000), (4, 8_000), (300, 300_000)] {
-            let claimed = Claimed::for_test(attempt, 86_399_999);
-            let step = next_step(&outcome, &claimed, false, RETRY, 0);
-            assert!(
-                matches!(step, Step::Again { due, pause: 0, .. } if (full * 3 / 4..=full).contains(&due)),
-                "{step:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn an_unknown_workflow_is_tried_a_few_times() {
-        let step = |definite_errors| {
-            let mut claimed = Claimed::for_test(9, 0);
-            claimed.definite_errors = definite_errors;
-            next_step(&Outcome::UnknownWorkflow, &claimed, false, RETRY, 0)
-        };
-        assert!(matches!(step(2), Step::Again { definite: true, .. }));
-        assert_eq!(step(3), dead("workflow_not_found".to_owned()));
-    }
 }

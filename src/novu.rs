@@ -1,27 +1,34 @@
 //! What we know of Novu: where it is, how it is asked, and what its answers mean.
 
+mod answer;
 pub mod bulk;
 mod limits;
+mod reason;
+mod said;
 
-use std::error::Error;
+use std::fmt;
 use std::time::Duration;
-use std::{fmt, io};
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{Client, ClientBuilder, Method, Request, StatusCode, Url, redirect};
-use serde_json::Value;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Client, ClientBuilder, Method, Request, Url, redirect};
+use sha2::{Digest, Sha256};
 
-use crate::units::Millis;
+use crate::units::{Millis, hex};
+use answer::Answer;
+pub use answer::Outcome;
 use bulk::Bulk;
 pub use limits::Limit;
+pub use reason::Reason;
 
 /// Where a workflow is triggered (OpenAPI 3.18: `POST /v1/events/trigger`).
 pub const TRIGGER_PATH: &str = "/v1/events/trigger";
 /// Novu's servers close idle connections after 61 s; ours are gone before.
 const IDLE: Duration = Duration::from_secs(50);
-/// The most that is read of an answer, in bytes. Novu's are a few hundred, for each event.
-const MAX_ANSWER: usize = 64 * 1024;
-const MAX_BULK_ANSWER: usize = 1024 * 1024;
+/// Less than the time for an attempt (10 s), so that a Novu that cannot be reached is told from one
+/// that does not answer.
+const CONNECT: Duration = Duration::from_secs(5);
+/// The most that is read of an answer, in bytes. An error echoes a payload, which has up to 512 KiB.
+const MAX_ANSWER: usize = 1024 * 1024;
 
 /// A Novu environment: where it is and the key to it.
 #[derive(Clone, PartialEq, Eq)]
@@ -40,6 +47,17 @@ impl Account {
     /// The address that workflows are triggered at.
     pub fn trigger_url(&self) -> &str {
         self.trigger.as_str()
+    }
+
+    /// The `Idempotency-Key` of an attempt. Novu remembers for 24 h what it answered under one, errors
+    /// too, for all environments of an organization. So another environment, another body, and an
+    /// attempt after a definite error each have a key of their own.
+    pub fn idempotency_key(&self, transaction_id: &str, body: &[u8], definite_errors: u32) -> String {
+        let mut hash = Sha256::new();
+        hash.update(self.authorization.as_bytes());
+        hash.update([0]);
+        hash.update(body);
+        format!("{transaction_id}-{}-{definite_errors}", hex(&hash.finalize()[..4]))
     }
 }
 
@@ -68,56 +86,14 @@ impl fmt::Debug for Account {
     }
 }
 
-/// How one attempt ended, by Novu's answer or the lack of one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Novu has queued it (`processed`).
-    Delivered,
-    /// Novu took it and will do nothing (`trigger_not_active`, …).
-    Refused(Reason),
-    /// Novu does not take this request, now or later.
-    Rejected(Reason),
-    /// The workflow is not there. It may be about to be: Novu reads it from a replica.
-    UnknownWorkflow,
-    /// Too many requests for this key.
-    Throttled { retry_after: Option<Millis> },
-    /// The set-up is wrong: no delivery with this key can succeed.
-    Held(Reason),
-    /// Novu has failed, and surely did nothing.
-    ServerError(Reason),
-    /// Another attempt of the same delivery is under way at Novu, or a gateway has failed: it
-    /// may have been done.
-    Unsure(Reason),
-    /// No answer within the time for one attempt. It may have been done.
-    Timeout,
-    /// The connection was lost on the way. It may have been done.
-    ConnectionLost,
-    /// There was no connection: it was surely not done.
-    Unreachable(Reason),
-}
-
-/// How one attempt ended, and what else its answer says.
-#[derive(Clone, Debug)]
+/// How an attempt ended, and what its answer says.
+#[derive(Debug)]
 pub struct Response<T = Outcome> {
     pub outcome: T,
+    /// One line for the operator, without any value of the request.
+    pub answer: Option<String>,
     /// The limit of this key; none if it is off, or there is no answer of Novu's.
     pub limit: Option<Limit>,
-}
-
-/// Why, in a stable word that never holds a value of the request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reason(String);
-
-impl Reason {
-    pub fn new(word: impl Into<String>) -> Self {
-        Self(word.into())
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
 }
 
 /// The one HTTP client for all of Novu.
@@ -134,13 +110,15 @@ impl Novu {
     }
 
     /// Makes one attempt to trigger a workflow.
-    pub async fn trigger(&self, account: &Account, idempotency_key: &str, body: Vec<u8>, timeout: Millis) -> Response {
-        let request = request(account, account.trigger.clone(), idempotency_key, body, timeout);
-        match self.exchange(request, MAX_ANSWER).await {
+    pub async fn trigger(&self, account: &Account, idempotency_key: &str, body: &[u8], timeout: Millis) -> Response {
+        let request = request(account, account.trigger.clone(), idempotency_key, body.to_vec(), timeout);
+        match self.exchange(request).await {
             Ok((status, headers, answer)) => {
-                Response { outcome: classify(status, &headers, &answer), limit: Limit::of(&headers) }
+                let answer = Answer::new(status, &headers, &answer);
+                let outcome = answer.outcome();
+                Response { outcome, answer: said::said(&answer, outcome, body), limit: Limit::of(&headers) }
             }
-            Err(error) => Response { outcome: classify_error(&error), limit: None },
+            Err(error) => Response { outcome: Outcome::of_error(&error), answer: None, limit: None },
         }
     }
 
@@ -155,26 +133,27 @@ impl Novu {
     ) -> Response<Bulk> {
         let mut url = account.trigger.clone();
         url.set_path(&format!("{}/bulk", url.path()));
-        let request = request(account, url, idempotency_key, bulk::body(requests), timeout);
-        match self.exchange(request, MAX_BULK_ANSWER).await {
+        let body = bulk::body(requests);
+        let request = request(account, url, idempotency_key, body.clone(), timeout);
+        match self.exchange(request).await {
             Ok((status, headers, answer)) => {
-                let outcome = bulk::classify_bulk(status, &headers, &answer, transactions);
-                Response { outcome, limit: Limit::of(&headers) }
+                let outcome = bulk::outcome(status, &headers, &answer, transactions);
+                let answer = match outcome {
+                    Bulk::All(outcome) => said::said(&Answer::new(status, &headers, &answer), outcome, &body),
+                    Bulk::Each(_) | Bulk::Absent => None,
+                };
+                Response { outcome, answer, limit: Limit::of(&headers) }
             }
-            Err(error) => Response { outcome: Bulk::All(classify_error(&error)), limit: None },
+            Err(error) => Response { outcome: Bulk::All(Outcome::of_error(&error)), answer: None, limit: None },
         }
     }
 
-    async fn exchange(
-        &self,
-        request: Request,
-        most: usize,
-    ) -> Result<(StatusCode, HeaderMap, Vec<u8>), reqwest::Error> {
+    async fn exchange(&self, request: Request) -> Result<(u16, HeaderMap, Vec<u8>), reqwest::Error> {
         let mut response = self.client.execute(request).await?;
-        let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+        let (status, headers) = (response.status().as_u16(), std::mem::take(response.headers_mut()));
         let mut answer = Vec::new();
         while let Some(chunk) = response.chunk().await? {
-            if answer.len() + chunk.len() > most {
+            if answer.len() + chunk.len() > MAX_ANSWER {
                 break;
             }
             answer.extend_from_slice(&chunk);
@@ -204,148 +183,29 @@ pub fn client_builder() -> ClientBuilder {
         .redirect(redirect::Policy::none())
         .retry(reqwest::retry::never())
         .pool_idle_timeout(IDLE)
-        .connect_timeout(Duration::from_secs(10))
+        .connect_timeout(CONNECT)
         .tcp_nodelay(true)
         .user_agent(concat!("deskbell/", env!("CARGO_PKG_VERSION")))
-}
-
-fn classify_error(error: &reqwest::Error) -> Outcome {
-    match error.is_connect() {
-        true if is_tls_failure(error) => Outcome::Held(Reason::new("tls_failed")),
-        true => Outcome::Unreachable(Reason::new("unreachable")),
-        false if error.is_timeout() => Outcome::Timeout,
-        false => Outcome::ConnectionLost,
-    }
-}
-
-/// An I/O error may carry another error without naming it as its source.
-fn is_tls_failure(error: &(dyn Error + 'static)) -> bool {
-    let carried = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref).map(|inner| inner as &dyn Error);
-    error.is::<rustls::Error>() || carried.or(error.source()).is_some_and(is_tls_failure)
-}
-
-/// What an answer of Novu's means (checked against its server's code, 2024–2026). Pure.
-pub fn classify(status: StatusCode, headers: &HeaderMap, answer: &[u8]) -> Outcome {
-    let json: Option<Value> = serde_json::from_slice(answer).ok();
-    let json = json.filter(Value::is_object);
-    match status.as_u16() {
-        200..=299 => classify_success(json.as_ref()),
-        429 => Outcome::Throttled { retry_after: retry_after(headers) },
-        // 404 is that of a path: a trigger has no other.
-        code @ (300..=399 | 401..=404) => Outcome::Held(Reason::new(format!("status_{code}"))),
-        409 => Outcome::Unsure(Reason::new("in_progress")),
-        code @ 500..=599 => classify_failure(code, headers, json.is_some()),
-        422 if message(json.as_ref()).contains("workflow_not_found") => Outcome::UnknownWorkflow,
-        // Too large is too large, whoever on the way says it.
-        code @ 400..=499 if json.is_some() || code == 413 => {
-            Outcome::Rejected(Reason::new(rejection(code, json.as_ref())))
-        }
-        code => Outcome::Held(Reason::new(format!("not_novu_{code}"))),
-    }
-}
-
-/// Novu wraps every answer in `data` (its `ResponseInterceptor`); only `processed` means queued.
-fn classify_success(json: Option<&Value>) -> Outcome {
-    let status = json.and_then(|json| json.pointer("/data/status").or_else(|| json.get("status")));
-    match status.and_then(Value::as_str) {
-        Some("processed") => Outcome::Delivered,
-        Some(status) if is_word(status) => Outcome::Refused(Reason::new(status)),
-        _ => Outcome::Held(Reason::new("not_novu")),
-    }
-}
-
-/// A 5xx in Novu's own JSON is a definite error; a load balancer's page leaves it open. A
-/// replayed error (`Idempotency-Replay`) would be replayed for 24 h under the same key.
-fn classify_failure(code: u16, headers: &HeaderMap, is_json: bool) -> Outcome {
-    let reason = Reason::new(format!("status_{code}"));
-    match is_json || headers.contains_key("idempotency-replay") {
-        true => Outcome::ServerError(reason),
-        false => Outcome::Unsure(reason),
-    }
-}
-
-/// Novu's reason without any value that it echoes.
-fn rejection(code: u16, json: Option<&Value>) -> String {
-    let kind = json.and_then(|json| json.get("type")).and_then(Value::as_str).filter(|kind| is_word(kind));
-    match kind {
-        Some(kind) => format!("status_{code}_{}", kind.to_lowercase()),
-        None if message(json).contains("being reused for a different body") => "idempotency_key_reused".to_owned(),
-        None => format!("status_{code}"),
-    }
-}
-
-fn message(json: Option<&Value>) -> String {
-    json.and_then(|json| json.get("message")).map(Value::to_string).unwrap_or_default()
-}
-
-fn is_word(text: &str) -> bool {
-    !text.is_empty() && text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-}
-
-fn retry_after(headers: &HeaderMap) -> Option<Millis> {
-    let seconds: f64 = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    (seconds.is_finite() && seconds >= 0.0).then_some((seconds.min(86_400.0) * 1000.0) as Millis)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn check(status: u16, headers: &[(&'static str, &str)], answer: &str, expected: Outcome) {
-        let headers = headers
-            .iter()
-            .map(|(name, value)| ((*name).parse().expect("name"), value.parse().expect("value")))
-            .collect();
-        let found = classify(StatusCode::from_u16(status).expect("status"), &headers, answer.as_bytes());
-        assert_eq!(found, expected, "{status} {answer}");
-    }
-
-    fn reason(word: &str) -> Reason {
-        Reason::new(word)
-    }
-
     #[test]
-    fn only_processed_is_delivered() {
-        let answer = |status: &str| format!(r#"{{"data":{{"acknowledged":true,"status":"{status}"}}}}"#);
-        check(201, &[], &answer("processed"), Outcome::Delivered);
-        check(201, &[], r#"{"acknowledged":true,"status":"processed"}"#, Outcome::Delivered);
-        for status in ["trigger_not_active", "no_tenant_found", "invalid_recipients", "error"] {
-            check(201, &[], &answer(status), Outcome::Refused(reason(status)));
-        }
-        check(200, &[], "<html>welcome</html>", Outcome::Held(reason("not_novu")));
-        check(201, &[], r#"{"data":{"status":"ada@example.com"}}"#, Outcome::Held(reason("not_novu")));
-        check(204, &[], "", Outcome::Held(reason("not_novu")));
-    }
-
-    #[test]
-    fn a_fault_of_the_delivery_is_told_without_its_values() {
-        let echo = r#"{"statusCode":400,"type":"PAYLOAD_VALIDATION_ERROR","errors":[{"value":"402913"}]}"#;
-        check(400, &[], echo, Outcome::Rejected(reason("status_400_payload_validation_error")));
-        check(422, &[], r#"{"message":"Validation Error"}"#, Outcome::Rejected(reason("status_422")));
-        check(422, &[], r#"{"message":"workflow_not_found"}"#, Outcome::UnknownWorkflow);
-        for body in [r#"{"message":"Payload Too Large"}"#, "<html>413 Request Entity Too Large</html>"] {
-            check(413, &[], body, Outcome::Rejected(reason("status_413")));
-        }
-        let reused = r#"{"message":"Request with key \"k\" is being reused for a different body"}"#;
-        check(422, &[], reused, Outcome::Rejected(reason("idempotency_key_reused")));
-    }
-
-    #[test]
-    fn a_fault_of_the_set_up_holds_everything() {
-        for status in [401, 402, 403, 404] {
-            check(status, &[], r#"{"message":"no"}"#, Outcome::Held(reason(&format!("status_{status}"))));
-        }
-        check(302, &[], "", Outcome::Held(reason("status_302")));
-        check(400, &[], "<html>proxy</html>", Outcome::Held(reason("not_novu_400")));
-    }
-
-    #[test]
-    fn what_passes_is_tried_again() {
-        check(429, &[("retry-after", "3")], "{}", Outcome::Throttled { retry_after: Some(3_000) });
-        check(429, &[], "{}", Outcome::Throttled { retry_after: None });
-        check(409, &[], "{}", Outcome::Unsure(reason("in_progress")));
-        check(500, &[], r#"{"statusCode":500}"#, Outcome::ServerError(reason("status_500")));
-        check(502, &[], "<html>bad gateway</html>", Outcome::Unsure(reason("status_502")));
-        check(503, &[("idempotency-replay", "true")], "", Outcome::ServerError(reason("status_503")));
+    fn a_key_is_for_one_environment_one_body_and_the_attempts_up_to_a_definite_error() {
+        let account = |url, key| Account::new(url, key).expect("an account");
+        let one = account("https://api.novu.co", "key-1");
+        let key = one.idempotency_key("deskbell_1", b"{}", 0);
+        assert!(key.starts_with("deskbell_1-") && key.ends_with("-0") && key.len() == 21, "{key}");
+        assert_eq!(key, account("https://api.novu.co", " key-1 ").idempotency_key("deskbell_1", b"{}", 0));
+        let others = [
+            one.idempotency_key("deskbell_1", b"{}", 1),
+            one.idempotency_key("deskbell_1", b"{ }", 0),
+            one.idempotency_key("deskbell_2", b"{}", 0),
+            account("https://api.novu.co", "key-2").idempotency_key("deskbell_1", b"{}", 0),
+        ];
+        assert!(others.iter().all(|other| *other != key), "{key} {others:?}");
+        assert!(one.idempotency_key(&format!("deskbell_{}", "0".repeat(32)), b"{}", u32::MAX).len() <= 255);
     }
 }

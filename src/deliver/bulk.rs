@@ -10,9 +10,10 @@ use std::time::Instant;
 use sha2::{Digest, Sha256};
 use tokio::task::JoinSet;
 
-use super::{Deliverer, attempt_result, delivery_outcome, idempotency_key, is_expired, next_step, throttled_until};
+use super::next::{Standing, attempt_result, delivery_outcome, next_step};
+use super::{Deliverer, Progress, is_expired};
 use crate::novu::bulk::{Bulk, COST};
-use crate::novu::{Account, Outcome};
+use crate::novu::{Account, Outcome, Reason, Response};
 use crate::settings::{Retry, Settings};
 use crate::store::{Claimed, Step};
 use crate::units::{Millis, hex, now};
@@ -21,17 +22,14 @@ impl Deliverer {
     /// The whole life of one call for many.
     pub(super) async fn deliver_bulk(self, claimed: Vec<Claimed>, account: Arc<Account>, settings: Arc<Settings>) {
         let moment = now();
-        let (expired, mut members): (Vec<_>, Vec<_>) =
-            claimed.into_iter().partition(|claimed| is_expired(claimed, moment));
+        let (expired, members): (Vec<_>, Vec<_>) = claimed.into_iter().partition(|claimed| is_expired(claimed, moment));
         let mut ends: Vec<End> = expired.into_iter().map(|claimed| (claimed, Step::Expired, "expired")).collect();
         if members.is_empty() {
-            self.lanes.released(&account, COST, moment);
+            self.attempts.lanes.released(&account, COST, false, moment);
         } else {
-            let requests = members.iter_mut().map(|claimed| std::mem::take(&mut claimed.request)).collect();
-            let outcome = self.call(&members, requests, &account, &settings).await;
-            ends.extend(self.ends(members, outcome, &account, settings.retry));
+            ends.extend(self.call(members, &account, &settings).await);
         }
-        self.lanes.bulk_ended(&account);
+        self.attempts.lanes.bulk_ended(&account);
         let mut recording = JoinSet::new();
         for (claimed, step, outcome) in ends {
             let deliverer = self.clone();
@@ -40,47 +38,43 @@ impl Deliverer {
         recording.join_all().await;
     }
 
-    async fn call(
-        &self,
-        members: &[Claimed],
-        requests: Vec<Vec<u8>>,
-        account: &Arc<Account>,
-        settings: &Settings,
-    ) -> Bulk {
+    async fn call(&self, mut members: Vec<Claimed>, account: &Arc<Account>, settings: &Settings) -> Vec<End> {
+        let key = key(account, &members);
+        let requests: Vec<Vec<u8>> = members.iter_mut().map(|claimed| std::mem::take(&mut claimed.request)).collect();
         let transactions: Vec<&str> = members.iter().map(|claimed| &*claimed.transaction_id).collect();
         let started = Instant::now();
-        let response = self.novu.trigger_bulk(account, &key(members), &requests, &transactions, settings.timeout).await;
+        let novu = &self.attempts.novu;
+        let response = novu.trigger_bulk(account, &key, &requests, &transactions, settings.timeout).await;
         let results: Vec<&str> = match &response.outcome {
-            Bulk::Each(outcomes) => outcomes.iter().map(attempt_result).collect(),
-            Bulk::All(outcome) => vec![attempt_result(outcome); members.len()],
+            Bulk::Each(outcomes) => outcomes.iter().copied().map(attempt_result).collect(),
+            Bulk::All(outcome) => vec![attempt_result(*outcome); members.len()],
             Bulk::Absent => Vec::new(),
         };
-        self.metrics.bulk_attempt(results, started.elapsed().as_secs_f64());
-        self.lanes.learned_in_bulk(account, &response, now());
-        response.outcome
+        self.attempts.metrics.bulk_attempt(results, started.elapsed().as_secs_f64());
+        self.attempts.lanes.learned_in_bulk(account, &response, now());
+        self.ends(members, response, account, settings.retry)
     }
 
     /// What follows for each, and for the key.
-    fn ends(&self, members: Vec<Claimed>, outcome: Bulk, account: &Arc<Account>, retry: Retry) -> Vec<End> {
+    fn ends(&self, members: Vec<Claimed>, response: Response<Bulk>, account: &Arc<Account>, retry: Retry) -> Vec<End> {
         let moment = now();
         let Some(source) = members.first().map(|claimed| claimed.source.clone()) else { return Vec::new() };
-        let (whole, outcomes) = match outcome {
+        let (whole, outcomes) = match response.outcome {
             Bulk::Each(outcomes) => (Outcome::Delivered, outcomes),
-            Bulk::All(outcome) => (outcome.clone(), vec![outcome; members.len()]),
+            Bulk::All(outcome) => (outcome, vec![outcome; members.len()]),
             Bulk::Absent => {
-                self.lanes.released(account, COST, moment);
+                self.attempts.lanes.released(account, COST, false, moment);
                 let back = |claimed: Claimed| (Step::GivenBack { due: claimed.accepted_at }, claimed);
                 return members.into_iter().map(back).map(|(step, claimed)| (claimed, step, "")).collect();
             }
         };
-        let steps: Vec<Step> =
-            members.iter().zip(&outcomes).map(|(claimed, outcome)| step(outcome, claimed, retry, moment)).collect();
-        let until = steps.first().and_then(|step| throttled_until(&whole, step));
-        for change in self.lanes.ended(account, &source, &whole, until, moment) {
-            change.report(&self.metrics, moment);
-        }
-        let names = outcomes.iter().map(delivery_outcome);
-        members.into_iter().zip(steps).zip(names).map(|((claimed, step), name)| (claimed, step, name)).collect()
+        self.attempts.tell_lane(account, &source, whole, false, moment);
+        let standing = self.attempts.standing(account, false);
+        let end = |(claimed, outcome): (Claimed, Outcome)| {
+            let step = step(outcome, &response.answer, &claimed, standing, retry, moment);
+            (claimed, step, delivery_outcome(outcome))
+        };
+        members.into_iter().zip(outcomes).map(end).collect()
     }
 }
 
@@ -88,18 +82,32 @@ impl Deliverer {
 type End = (Claimed, Step, &'static str);
 
 /// What is turned down in company may be so for the sake of another: it goes alone, and first of all.
-fn step(outcome: &Outcome, claimed: &Claimed, retry: Retry, now: Millis) -> Step {
+fn step(
+    outcome: Outcome,
+    answer: &Option<String>,
+    claimed: &Claimed,
+    standing: Standing,
+    retry: Retry,
+    now: Millis,
+) -> Step {
     match outcome {
-        Outcome::Rejected(_) => {
-            let reason = "rejected_in_bulk".to_owned();
-            Step::Again { due: claimed.accepted_at, pause: 0, definite: false, reason, answer: None }
-        }
-        outcome => next_step(outcome, claimed, false, retry, now),
+        Outcome::Rejected(_) => Step::Again {
+            due: claimed.accepted_at,
+            pause: 0,
+            definite: false,
+            reason: Reason::RejectedInBulk.to_string(),
+            answer: answer.clone(),
+        },
+        outcome => next_step(outcome, answer, Progress::from(claimed), standing, retry, now),
     }
 }
 
 /// The same for the same attempts in the same order.
-fn key(members: &[Claimed]) -> String {
-    let keys: Vec<String> = members.iter().map(idempotency_key).collect();
-    format!("deskbell_bulk_{}", hex(&Sha256::digest(keys.join("\n"))))
+fn key(account: &Account, members: &[Claimed]) -> String {
+    let mut hash = Sha256::new();
+    for claimed in members {
+        let Claimed { transaction_id, request, definite_errors, .. } = claimed;
+        hash.update(account.idempotency_key(transaction_id, request, *definite_errors));
+    }
+    format!("deskbell_bulk_{}", hex(&hash.finalize()[..16]))
 }

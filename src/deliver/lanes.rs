@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::gate::{Gate, Turn};
 use super::rate::{self, Rate};
 use crate::novu::bulk::{self, Bulk};
 use crate::novu::{Account, Limit, Outcome, Reason, Response};
@@ -9,9 +10,6 @@ use crate::observe::Metrics;
 use crate::settings::Settings;
 use crate::units::Millis;
 
-/// The pauses between probes of a key that is held: the first, and the longest.
-const PROBE: Millis = 5_000;
-const LONGEST_PROBE: Millis = 60_000;
 /// Of all attempts at the same time, this part may be calls for many.
 const BULK_CALLS: usize = 8;
 /// How long deliveries go one by one after a call for many that Novu did not answer as it should.
@@ -27,7 +25,7 @@ struct Lane {
     account: Arc<Account>,
     /// The sources that deliver with this key.
     sources: Vec<Arc<str>>,
-    held: Option<Hold>,
+    gate: Gate,
     /// Novu asked to wait until then.
     throttled_until: Millis,
     rate: Rate,
@@ -39,19 +37,15 @@ struct Lane {
     without_bulk_until: Millis,
 }
 
-struct Hold {
-    reason: Reason,
-    pause: Millis,
-    /// When the next probe goes; none while one is on its way.
-    probe_at: Option<Millis>,
-}
-
 /// A lane in which deliveries may be attempted now.
 pub struct Open {
     pub account: Arc<Account>,
     pub sources: Vec<Arc<str>>,
     pub most: usize,
+    /// Whether many may go in one call.
     pub bulk: rate::Bulk,
+    /// Whether it is held, and the attempt is to show whether it still has to be.
+    pub probe: bool,
 }
 
 /// A lane has come to be held, throttled, or open again.
@@ -64,6 +58,9 @@ pub enum Change {
 impl Change {
     pub fn report(self, metrics: &Metrics, now: Millis) {
         match self {
+            Change::Held { sources, reason: Reason::Unreachable } => {
+                tracing::warn!(?sources, "Novu cannot be reached; its deliveries are held");
+            }
             Change::Held { sources, reason } => {
                 tracing::warn!(?sources, %reason, "Novu cannot be used with this key; its deliveries are held");
             }
@@ -86,36 +83,40 @@ impl Lanes {
         lanes.sort_by_key(|lane| lane.running);
         for lane in lanes.iter_mut() {
             match lane.allowance(settings, now) {
-                Ok(most) => {
-                    let bulk = lane.bulk(settings, now);
-                    open.push(Open { account: lane.account.clone(), sources: lane.sources.clone(), most, bulk });
-                }
+                Ok(most) => open.push(Open {
+                    account: lane.account.clone(),
+                    sources: lane.sources.clone(),
+                    most,
+                    bulk: lane.bulk(settings, now),
+                    probe: lane.gate.held().is_some(),
+                }),
                 Err(until) => reopens = [reopens, until].into_iter().flatten().min(),
             }
         }
         (open, reopens)
     }
 
-    /// So many attempts were started, and perhaps a call for many.
-    pub fn started(&self, account: &Arc<Account>, count: usize, bulk: bool) {
-        if let Some(lane) = self.lock().iter_mut().find(|lane| lane.account == *account) {
+    /// So many attempts were started in a lane that was open, and perhaps a call for many. It may have come to be held
+    /// since.
+    pub fn started(&self, open: &Open, count: usize, bulk: bool) {
+        if let Some(lane) = self.lock().iter_mut().find(|lane| lane.account == open.account) {
             lane.rate.spend(count + if bulk { bulk::COST } else { 0 });
             lane.running += count + usize::from(bulk);
             lane.bulk_running += usize::from(bulk);
-            if let Some(hold) = lane.held.as_mut().filter(|_| count > 0) {
-                hold.probe_at = None;
+            if open.probe && count > 0 {
+                lane.gate.probing();
             }
         }
     }
 
     /// What was started, at this cost, was not attempted after all.
-    pub fn released(&self, account: &Arc<Account>, cost: usize, now: Millis) {
+    pub fn released(&self, account: &Arc<Account>, cost: usize, probe: bool, now: Millis) {
         let mut lanes = self.lock();
         let Some(lane) = lanes.iter_mut().find(|lane| lane.account == *account) else { return };
         lane.running = lane.running.saturating_sub(1);
         lane.rate.give_back(cost);
-        if let Some(hold) = &mut lane.held {
-            hold.probe_at = hold.probe_at.or(Some(now));
+        if probe {
+            lane.gate.released(now);
         }
     }
 
@@ -152,7 +153,8 @@ impl Lanes {
         &self,
         account: &Arc<Account>,
         source: &Arc<str>,
-        outcome: &Outcome,
+        outcome: Outcome,
+        probe: bool,
         throttled_until: Option<Millis>,
         now: Millis,
     ) -> Vec<Change> {
@@ -160,22 +162,10 @@ impl Lanes {
         let Some(lane) = lanes.iter_mut().find(|lane| lane.account == *account) else { return Vec::new() };
         lane.running = lane.running.saturating_sub(1);
         let mut changes = Vec::new();
-        match (outcome, &mut lane.held) {
-            (Outcome::Held(reason), None) => {
-                lane.held = Some(Hold { reason: reason.clone(), pause: PROBE, probe_at: Some(now + PROBE) });
-                changes.push(Change::Held { sources: lane.sources.clone(), reason: reason.clone() });
-            }
-            (Outcome::Held(_), Some(hold)) if hold.probe_at.is_none() => {
-                hold.pause = (hold.pause * 2).min(LONGEST_PROBE);
-                hold.probe_at = Some(now + hold.pause);
-            }
-            // Novu has judged the request itself, so it took the key.
-            (Outcome::Delivered | Outcome::Refused(_) | Outcome::Rejected(_) | Outcome::UnknownWorkflow, Some(_)) => {
-                lane.held = None;
-                changes.push(Change::Recovered { sources: lane.sources.clone() });
-            }
-            (_, Some(hold)) => hold.probe_at = hold.probe_at.or(Some(now + hold.pause)),
-            (_, None) => {}
+        match lane.gate.ended(outcome, probe, now) {
+            Some(Turn::Held(reason)) => changes.push(Change::Held { sources: lane.sources.clone(), reason }),
+            Some(Turn::Recovered) => changes.push(Change::Recovered { sources: lane.sources.clone() }),
+            None => {}
         }
         if let Some(until) = throttled_until.filter(|until| *until > lane.throttled_until) {
             lane.throttled_until = until;
@@ -185,7 +175,7 @@ impl Lanes {
     }
 
     pub fn is_held(&self, account: &Arc<Account>) -> bool {
-        self.lock().iter().any(|lane| lane.account == *account && lane.held.is_some())
+        self.lock().iter().any(|lane| lane.account == *account && lane.gate.held().is_some())
     }
 
     /// Whether the key of each source is held.
@@ -198,11 +188,8 @@ impl Lanes {
         let mut degraded = Vec::new();
         for lane in self.lock().iter() {
             let sources = lane.sources.join(", ");
-            if let Some(hold) = &lane.held {
-                degraded.push(format!(
-                    "Novu cannot be used with the key of {sources}: {}; deliveries are held",
-                    hold.reason
-                ));
+            if let Some(reason) = lane.gate.held() {
+                degraded.push(format!("Novu cannot be used with the key of {sources}: {reason}; deliveries are held"));
             } else if lane.throttled_until > now {
                 degraded.push(format!("Novu asks to wait with the key of {sources}"));
             }
@@ -226,7 +213,7 @@ fn follow(lanes: &mut Vec<Lane>, settings: &Settings) {
             None => lanes.push(Lane {
                 account: account.clone(),
                 sources: vec![source.clone()],
-                held: None,
+                gate: Gate::default(),
                 throttled_until: 0,
                 rate: Rate::new(),
                 running: 0,
@@ -244,11 +231,10 @@ impl Lane {
         if self.throttled_until > now {
             return Err(Some(self.throttled_until));
         }
-        if let Some(hold) = &self.held {
-            return match hold.probe_at {
-                Some(at) if at <= now => Ok(1),
-                next => Err(next),
-            };
+        match self.gate.probe_at() {
+            Some(Some(at)) if at <= now => return Ok(1),
+            Some(next) => return Err(next),
+            None => {}
         }
         self.rate.allowance(settings.rate, now).map_err(Some)
     }
@@ -256,7 +242,7 @@ impl Lane {
     /// Whether a call for many may start now.
     fn bulk(&self, settings: &Settings, now: Millis) -> rate::Bulk {
         let full = self.bulk_running >= (settings.concurrency / BULK_CALLS).max(1);
-        match !settings.bulk || full || self.held.is_some() || now < self.without_bulk_until {
+        match !settings.bulk || full || self.gate.held().is_some() || now < self.without_bulk_until {
             true => rate::Bulk::No,
             false => self.rate.bulk(settings.rate, now),
         }
@@ -280,5 +266,40 @@ fn works(outcome: &Bulk) -> bool {
         Bulk::All(outcome) => {
             !matches!(outcome, Outcome::Held(_) | Outcome::Unsure(_) | Outcome::Timeout | Outcome::ConnectionLost)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Retry;
+
+    #[test]
+    fn what_was_claimed_when_a_hold_began_is_not_taken_for_its_probe() {
+        let account = Arc::new(Account::new("https://api.novu.co", "key").expect("an account"));
+        let source: Arc<str> = "clerk".into();
+        let settings = Settings {
+            concurrency: 32,
+            timeout: 10_000,
+            rate: None,
+            bulk: true,
+            retry: Retry { first: 1_000, longest: 300_000, unknown: 30_000, give_up_after: 86_400_000 },
+            body_limit: 0,
+            queue_limit: 0,
+            accounts: [(source.clone(), account.clone())].into(),
+        };
+        let lanes = Lanes::default();
+        let open = |now| lanes.open(&settings, now).0.pop();
+        let before = open(0).expect("an open lane");
+        let ended = |outcome, probe, now| lanes.ended(&account, &source, outcome, probe, None, now).len();
+        assert_eq!(ended(Outcome::Held(Reason::Status(401)), false, 0), 1);
+        lanes.started(&before, 3, false);
+        lanes.released(&account, 1, before.probe, 100);
+        assert_eq!(ended(Outcome::Timeout, before.probe, 200), 0);
+        assert!(open(4_999).is_none());
+        let probe = open(5_000).expect("a probe");
+        assert!((probe.probe, probe.most) == (true, 1));
+        lanes.started(&probe, 1, false);
+        assert!(open(60_000).is_none(), "one at a time");
     }
 }

@@ -1,10 +1,10 @@
 //! Many workflows in one call: `POST /v1/events/trigger/bulk`.
 
-use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
-use super::{Outcome, Reason, classify, classify_success};
+use super::answer::{Answer, success};
+use super::{Outcome, Reason};
 
 /// The most events that one call may have (OpenAPI 3.18).
 pub const MOST: usize = 100;
@@ -33,36 +33,33 @@ pub fn body(requests: &[Vec<u8>]) -> Vec<u8> {
 ///
 /// An event that is malformed makes Novu turn down the whole call. So does `Rejected` here only say that an event is
 /// to be sent alone, and judged then.
-pub fn classify_bulk(status: StatusCode, headers: &HeaderMap, answer: &[u8], transactions: &[&str]) -> Bulk {
-    match status.as_u16() {
+pub fn outcome(status: u16, headers: &HeaderMap, answer: &[u8], transactions: &[&str]) -> Bulk {
+    match status {
         404 | 405 | 501 => Bulk::Absent,
-        200..=299 => classify_each(answer, transactions),
-        _ => match classify(status, headers, answer) {
-            Outcome::UnknownWorkflow => Bulk::All(Outcome::Rejected(Reason::new("workflow_not_found"))),
+        200..=299 => of_each(answer, transactions),
+        _ => match Answer::new(status, headers, answer).outcome() {
+            Outcome::UnknownWorkflow => Bulk::All(Outcome::Rejected(Reason::WorkflowNotFound)),
             outcome => Bulk::All(outcome),
         },
     }
 }
 
-fn classify_each(answer: &[u8], transactions: &[&str]) -> Bulk {
+fn of_each(answer: &[u8], transactions: &[&str]) -> Bulk {
     let json: Value = serde_json::from_slice(answer).unwrap_or_default();
     let Some(elements) = json.get("data").and_then(Value::as_array) else {
-        return Bulk::All(Outcome::Held(Reason::new("not_novu")));
+        return Bulk::All(Outcome::Held(Reason::NotNovu));
     };
-    let outcomes: Option<Vec<Outcome>> = elements
-        .iter()
-        .zip(transactions)
-        .map(|(element, transaction)| classify_element(element, transaction))
-        .collect();
+    let outcomes: Option<Vec<Outcome>> =
+        elements.iter().zip(transactions).map(|(element, transaction)| of_element(element, transaction)).collect();
     match outcomes {
         Some(outcomes) if elements.len() == transactions.len() => Bulk::Each(outcomes),
         // Which is which cannot be told, and some of them will have been done.
-        _ => Bulk::All(Outcome::Unsure(Reason::new("bulk_mismatch"))),
+        _ => Bulk::All(Outcome::Unsure(Reason::BulkMismatch)),
     }
 }
 
 /// None if it is not about this delivery.
-fn classify_element(element: &Value, transaction: &str) -> Option<Outcome> {
+fn of_element(element: &Value, transaction: &str) -> Option<Outcome> {
     if element.get("transactionId").is_some_and(|id| id != transaction) {
         return None;
     }
@@ -70,10 +67,10 @@ fn classify_element(element: &Value, transaction: &str) -> Option<Outcome> {
         let errors = element.get("error").map(Value::to_string).unwrap_or_default();
         return Some(match errors.contains("workflow_not_found") {
             true => Outcome::UnknownWorkflow,
-            false => Outcome::Rejected(Reason::new("error")),
+            false => Outcome::Rejected(Reason::Error),
         });
     }
-    Some(classify_success(Some(element))).filter(|outcome| !matches!(outcome, Outcome::Held(_)))
+    Some(success(element)).filter(|outcome| !matches!(outcome, Outcome::Held(_)))
 }
 
 #[cfg(test)]
@@ -82,12 +79,12 @@ mod tests {
 
     #[track_caller]
     fn check(status: u16, answer: &str, expected: &Bulk) {
-        let status = StatusCode::from_u16(status).expect("status");
-        assert_eq!(classify_bulk(status, &HeaderMap::new(), answer.as_bytes(), &["a", "b"]), *expected, "{answer}");
+        let found = outcome(status, &HeaderMap::new(), answer.as_bytes(), &["a", "b"]);
+        assert_eq!(found, *expected, "{answer}");
     }
 
     fn held() -> Bulk {
-        Bulk::All(Outcome::Held(Reason::new("not_novu")))
+        Bulk::All(Outcome::Held(Reason::NotNovu))
     }
 
     #[test]
@@ -102,14 +99,14 @@ mod tests {
             check(201, &answer, &Bulk::Each(vec![Outcome::Delivered, outcome]));
         };
         of_second(r#"{"status":"processed","transactionId":"b"}"#, Outcome::Delivered);
-        of_second(r#"{"status":"trigger_not_active"}"#, Outcome::Refused(Reason::new("trigger_not_active")));
+        of_second(r#"{"status":"trigger_not_active"}"#, Outcome::Refused(Reason::TriggerNotActive));
         of_second(r#"{"status":"error","error":["workflow_not_found"]}"#, Outcome::UnknownWorkflow);
-        of_second(r#"{"status":"error","error":["402913 is no code"]}"#, Outcome::Rejected(Reason::new("error")));
+        of_second(r#"{"status":"error","error":["402913 is no code"]}"#, Outcome::Rejected(Reason::Error));
     }
 
     #[test]
     fn an_answer_that_does_not_match_leaves_all_of_it_open() {
-        let mismatch = Bulk::All(Outcome::Unsure(Reason::new("bulk_mismatch")));
+        let mismatch = Bulk::All(Outcome::Unsure(Reason::BulkMismatch));
         for elements in [
             "",
             r#"{"status":"processed"}"#,
@@ -127,13 +124,13 @@ mod tests {
     #[test]
     fn what_concerns_the_whole_call_concerns_each() {
         for status in [400, 413, 422] {
-            let rejected = Outcome::Rejected(Reason::new(format!("status_{status}")));
+            let rejected = Outcome::Rejected(Reason::Status(status));
             check(status, r#"{"message":"events.1.name must be a string"}"#, &Bulk::All(rejected));
         }
         check(429, "{}", &Bulk::All(Outcome::Throttled { retry_after: None }));
-        check(401, "{}", &Bulk::All(Outcome::Held(Reason::new("status_401"))));
-        check(500, "{}", &Bulk::All(Outcome::ServerError(Reason::new("status_500"))));
-        check(502, "<html>", &Bulk::All(Outcome::Unsure(Reason::new("status_502"))));
+        check(401, "{}", &Bulk::All(Outcome::Held(Reason::Status(401))));
+        check(500, r#"{"statusCode":500}"#, &Bulk::All(Outcome::ServerError(Reason::Status(500))));
+        check(502, "<html>", &Bulk::All(Outcome::Unsure(Reason::Status(502))));
         check(404, r#"{"message":"Cannot POST /v1/events/trigger/bulk"}"#, &Bulk::Absent);
     }
 }

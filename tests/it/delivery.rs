@@ -4,6 +4,7 @@ mod bulk;
 mod key;
 mod rate;
 mod retries;
+mod unreachable;
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};

@@ -104,11 +104,16 @@ impl Closed {
 
     /// From now on there is one that processes everything.
     pub fn open(self) -> Novu {
+        self.open_that(|_, _| Behaviour::Process)
+    }
+
+    /// From now on there is one that does what the plan says.
+    pub fn open_that(self, plan: impl Fn(&Request, usize) -> Behaviour + Send + Sync + 'static) -> Novu {
         let runtime = Builder::new_current_thread().enable_io().build().expect("a runtime");
         let _inside = runtime.enter();
         let listener = self.socket.listen(128).and_then(|listener| listener.into_std()).expect("a listener");
         listener.set_nonblocking(false).expect("a listener that blocks");
-        Novu::at(listener, |_, _| Behaviour::Process)
+        Novu::at(listener, plan)
     }
 }
 

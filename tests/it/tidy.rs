@@ -73,7 +73,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("rusqlite", &["store"]),
     ("rustls", &["novu"]),
     ("serde_saphyr", &["config"]),
-    ("sha2", &["verify", "deliver", "compiled", "render", "template", "watcher", "admin", "cli/send"]),
+    ("sha2", &["verify", "deliver", "compiled", "novu", "render", "template", "watcher", "admin", "cli/send"]),
     ("strsim", &["clerk"]),
     ("tempfile", &["cli/dev"]),
     ("tracing_subscriber", &["cli"]),

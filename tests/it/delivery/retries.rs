@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::harness::{Place, WELCOME, eventually, rules, sample};
-use crate::novu::{Behaviour, Closed, Novu, Request};
+use crate::novu::{Behaviour, Novu, Request};
 
 const FAILED: Behaviour = Behaviour::Answer(500, "", r#"{"statusCode":500,"message":"Internal server error"}"#);
 const UNKNOWN_WORKFLOW: Behaviour = Behaviour::Answer(422, "", r#"{"statusCode":422,"message":"workflow_not_found"}"#);
@@ -33,14 +33,13 @@ fn after_a_definite_error_the_same_transaction_goes_under_a_new_key() {
 
 #[test]
 fn after_an_unknown_outcome_the_same_transaction_waits_and_keeps_its_key() {
-    let novu = Novu::that(|request, _| match (request.workflow(), request.key()) {
-        ("page", _) => Behaviour::Answer(502, "", "<html>502 Bad Gateway</html>"),
-        ("busy", _) => Behaviour::Answer(409, "Retry-After: 1\r\n", r#"{"statusCode":409}"#),
-        ("cut", _) => Behaviour::Reset,
-        ("lost", _) => Behaviour::ProcessThenReset,
+    let novu = Novu::that(|request, _| match request.workflow() {
+        "page" => Behaviour::Answer(502, "", "<html>502 Bad Gateway</html>"),
+        "cut" => Behaviour::Reset,
+        "lost" => Behaviour::ProcessThenReset,
         _ => Behaviour::Hang,
     });
-    let kinds = ["page", "busy", "cut", "lost", "hang"];
+    let kinds = ["page", "cut", "lost", "hang"];
     let routes = kinds.map(|workflow| format!("  - {{ event: user.created, workflow: {workflow} }}\n")).concat();
     let place = Place::new(novu.address, &routes);
     place.write_rules(&rules(novu.address, &routes).replace("unknown: 100ms", "unknown: 500ms"));
@@ -51,7 +50,6 @@ fn after_an_unknown_outcome_the_same_transaction_waits_and_keeps_its_key() {
     };
     for (kind, result, pause) in [
         ("page", "server_error", 500),
-        ("busy", "server_error", 500),
         ("cut", "connection", 500),
         ("lost", "connection", 500),
         // Two seconds and a half, less what Novu took to read the first.
@@ -75,21 +73,57 @@ fn after_an_unknown_outcome_the_same_transaction_waits_and_keeps_its_key() {
     }
 }
 
-#[test]
-fn nothing_is_lost_while_novu_cannot_be_reached() {
-    let closed = Closed::new();
-    let place = Place::new(closed.address, WELCOME);
+/// The requests of one delivery that was sent so often, the last one with success.
+#[track_caller]
+fn delivered_after(first: &'static [Behaviour]) -> Vec<Request> {
+    let novu = Novu::that(move |_, before| first.get(before).cloned().unwrap_or(Behaviour::Process));
+    let place = Place::new(novu.address, WELCOME);
     let gateway = place.start();
-    for number in 0..5 {
-        assert_eq!(gateway.send(&format!("msg_{number}"), &sample("user.created")).outcome(), "accepted");
-    }
-    let attempts = "deskbell_attempts_total{result=\"connection\"}";
-    eventually("many attempts", || gateway.metric(attempts).filter(|count| *count >= 10.0));
-    assert_eq!(gateway.metric("deskbell_queue_deliveries{state=\"dead\"}"), Some(0.0));
-    let novu = closed.open();
+    gateway.send("msg_1", &sample("user.created"));
     gateway.drain();
+    gateway.wait_for("deskbell_deliveries_total{outcome=\"delivered\",route=\"welcome\"}", 1.0);
     let requests = novu.requests();
-    assert_eq!((requests.len(), transactions(&requests).len()), (5, 5));
+    assert_eq!((requests.len(), transactions(&requests).len()), (first.len() + 1, 1));
+    requests
+}
+
+#[test]
+fn what_novu_is_still_doing_is_asked_for_after_a_second_under_the_same_key() {
+    const BUSY: Behaviour = Behaviour::Answer(409, "Retry-After: 1\r\n", r#"{"statusCode":409,"message":"…"}"#);
+    let requests = delivered_after(&[Behaviour::ProcessThenReset, BUSY, BUSY]);
+    assert_eq!(keys(&requests).len(), 1);
+    for pair in requests[1..].windows(2) {
+        // The clock of the gateway counts whole milliseconds.
+        let passed = pair[1].at.duration_since(pair[0].at) + Duration::from_millis(2);
+        assert!((Duration::from_secs(1)..Duration::from_secs(3)).contains(&passed), "{passed:?}");
+    }
+}
+
+#[test]
+fn what_novu_says_before_it_looks_at_the_key_does_not_change_it() {
+    const EARLY: Behaviour = Behaviour::Answer(425, "", "");
+    const LIMITER_DOWN: Behaviour = Behaviour::Answer(503, "", r#"{"statusCode":503,"message":"Service Unavailable"}"#);
+    let requests = delivered_after(&[Behaviour::ProcessThenReset, LIMITER_DOWN, EARLY]);
+    assert_eq!(keys(&requests).len(), 1, "the first of them may have succeeded under it");
+}
+
+#[test]
+fn an_error_that_novu_repeats_is_asked_for_again_under_a_new_key() {
+    const REPLAYED: &str = "Idempotency-Replay: true\r\n";
+    const REPLAYED_400: Behaviour = Behaviour::Answer(400, REPLAYED, r#"{"statusCode":400,"message":"Bad Request"}"#);
+    const REPLAYED_422: Behaviour = Behaviour::Answer(422, REPLAYED, r#"{"statusCode":422,"message":"no"}"#);
+    const REPLAYED_503: Behaviour = Behaviour::Answer(503, REPLAYED, r#"{"statusCode":503,"message":"no"}"#);
+    let requests = delivered_after(&[Behaviour::Reset, REPLAYED_400, REPLAYED_422, REPLAYED_503]);
+    assert_eq!(requests[0].key(), requests[1].key(), "an unknown outcome keeps it");
+    assert_eq!(keys(&requests).len(), 4);
+}
+
+#[test]
+fn a_key_that_novu_knows_from_another_body_is_replaced() {
+    const REUSED: &str =
+        "{\"statusCode\":422,\"message\":\"Request with key \\\"k\\\" is being reused for a different body\"}";
+    let requests = delivered_after(&[Behaviour::Answer(422, "", REUSED)]);
+    assert_eq!(keys(&requests).len(), 2);
 }
 
 #[test]
