@@ -144,18 +144,18 @@ impl Novu {
         }
     }
 
-    /// Makes one attempt to trigger many, given with their transaction ids and in one call.
+    /// Makes one attempt to trigger many in one call: `body` is theirs ([`bulk::body`]), and these are their ids.
     pub async fn trigger_bulk(
         &self,
         account: &Account,
         idempotency_key: &str,
-        requests: &[Vec<u8>],
+        body: Vec<u8>,
         transactions: &[&str],
         timeout: Millis,
     ) -> Response<Bulk> {
         let mut url = account.trigger.clone();
         url.set_path(&format!("{}/bulk", url.path()));
-        let request = request(account, url, idempotency_key, bulk::body(requests), timeout);
+        let request = request(account, url, idempotency_key, body, timeout);
         match self.exchange(request, MAX_BULK_ANSWER).await {
             Ok((status, headers, answer)) => {
                 let outcome = bulk::classify_bulk(status, &headers, &answer, transactions);

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use tokio::task::JoinSet;
 
 use super::{Deliverer, attempt_result, delivery_outcome, idempotency_key, is_expired, next_step, throttled_until};
-use crate::novu::bulk::{Bulk, COST};
+use crate::novu::bulk::{Bulk, COST, body};
 use crate::novu::{Account, Outcome};
 use crate::settings::{Retry, Settings};
 use crate::store::{Claimed, Step};
@@ -27,8 +27,7 @@ impl Deliverer {
         if members.is_empty() {
             self.lanes.released(&account, COST, moment);
         } else {
-            let requests = members.iter_mut().map(|claimed| std::mem::take(&mut claimed.request)).collect();
-            let outcome = self.call(&members, requests, &account, &settings).await;
+            let outcome = self.call(&mut members, &account, &settings).await;
             ends.extend(self.ends(members, outcome, &account, settings.retry));
         }
         self.lanes.bulk_ended(&account);
@@ -37,19 +36,17 @@ impl Deliverer {
             let deliverer = self.clone();
             recording.spawn(async move { deliverer.record(&claimed, step, outcome).await });
         }
-        recording.join_all().await;
+        while recording.join_next().await.is_some() {}
     }
 
-    async fn call(
-        &self,
-        members: &[Claimed],
-        requests: Vec<Vec<u8>>,
-        account: &Arc<Account>,
-        settings: &Settings,
-    ) -> Bulk {
+    async fn call(&self, members: &mut [Claimed], account: &Arc<Account>, settings: &Settings) -> Bulk {
+        let requests: Vec<Vec<u8>> = members.iter_mut().map(|claimed| std::mem::take(&mut claimed.request)).collect();
+        let body = body(&requests);
+        // They wait for the answer only once in memory.
+        drop(requests);
         let transactions: Vec<&str> = members.iter().map(|claimed| &*claimed.transaction_id).collect();
         let started = Instant::now();
-        let response = self.novu.trigger_bulk(account, &key(members), &requests, &transactions, settings.timeout).await;
+        let response = self.novu.trigger_bulk(account, &key(members), body, &transactions, settings.timeout).await;
         let results: Vec<&str> = match &response.outcome {
             Bulk::Each(outcomes) => outcomes.iter().map(attempt_result).collect(),
             Bulk::All(outcome) => vec![attempt_result(outcome); members.len()],
@@ -69,8 +66,11 @@ impl Deliverer {
             Bulk::All(outcome) => (outcome.clone(), vec![outcome; members.len()]),
             Bulk::Absent => {
                 self.lanes.released(account, COST, moment);
-                let back = |claimed: Claimed| (Step::GivenBack { due: claimed.accepted_at }, claimed);
-                return members.into_iter().map(back).map(|(step, claimed)| (claimed, step, "")).collect();
+                let back = |claimed: Claimed| {
+                    let step = Step::GivenBack { due: claimed.accepted_at };
+                    (claimed, step, "")
+                };
+                return members.into_iter().map(back).collect();
             }
         };
         let steps: Vec<Step> =
