@@ -122,27 +122,22 @@ impl Novu {
         }
     }
 
-    /// Makes one attempt to trigger many, given with their transaction ids and in one call.
+    /// Makes one attempt to trigger many, which have these transaction ids, in one call.
     pub async fn trigger_bulk(
         &self,
         account: &Account,
         idempotency_key: &str,
-        requests: &[Vec<u8>],
+        body: Vec<u8>,
         transactions: &[&str],
         timeout: Millis,
     ) -> Response<Bulk> {
         let mut url = account.trigger.clone();
         url.set_path(&format!("{}/bulk", url.path()));
-        let body = bulk::body(requests);
-        let request = request(account, url, idempotency_key, body.clone(), timeout);
+        let request = request(account, url, idempotency_key, body, timeout);
         match self.exchange(request).await {
             Ok((status, headers, answer)) => {
                 let outcome = bulk::outcome(status, &headers, &answer, transactions);
-                let answer = match outcome {
-                    Bulk::All(outcome) => said::said(&Answer::new(status, &headers, &answer), outcome, &body),
-                    Bulk::Each(_) | Bulk::Absent => None,
-                };
-                Response { outcome, answer, limit: Limit::of(&headers) }
+                Response { outcome, answer: None, limit: Limit::of(&headers) }
             }
             Err(error) => Response { outcome: Bulk::All(Outcome::of_error(&error)), answer: None, limit: None },
         }

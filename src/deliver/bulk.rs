@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use super::next::{Standing, attempt_result, delivery_outcome, next_step};
 use super::{Deliverer, Progress, is_expired};
-use crate::novu::bulk::{Bulk, COST};
+use crate::novu::bulk::{Bulk, COST, body};
 use crate::novu::{Account, Outcome, Reason, Response};
 use crate::settings::{Retry, Settings};
 use crate::store::{Claimed, Step};
@@ -35,16 +35,19 @@ impl Deliverer {
             let deliverer = self.clone();
             recording.spawn(async move { deliverer.record(&claimed, step, outcome).await });
         }
-        recording.join_all().await;
+        while recording.join_next().await.is_some() {}
     }
 
     async fn call(&self, mut members: Vec<Claimed>, account: &Arc<Account>, settings: &Settings) -> Vec<End> {
         let key = key(account, &members);
         let requests: Vec<Vec<u8>> = members.iter_mut().map(|claimed| std::mem::take(&mut claimed.request)).collect();
+        let body = body(&requests);
+        // They wait for the answer only once in memory.
+        drop(requests);
         let transactions: Vec<&str> = members.iter().map(|claimed| &*claimed.transaction_id).collect();
         let started = Instant::now();
         let novu = &self.attempts.novu;
-        let response = novu.trigger_bulk(account, &key, &requests, &transactions, settings.timeout).await;
+        let response = novu.trigger_bulk(account, &key, body, &transactions, settings.timeout).await;
         let results: Vec<&str> = match &response.outcome {
             Bulk::Each(outcomes) => outcomes.iter().copied().map(attempt_result).collect(),
             Bulk::All(outcome) => vec![attempt_result(*outcome); members.len()],
@@ -64,8 +67,11 @@ impl Deliverer {
             Bulk::All(outcome) => (outcome, vec![outcome; members.len()]),
             Bulk::Absent => {
                 self.attempts.lanes.released(account, COST, false, moment);
-                let back = |claimed: Claimed| (Step::GivenBack { due: claimed.accepted_at }, claimed);
-                return members.into_iter().map(back).map(|(step, claimed)| (claimed, step, "")).collect();
+                let back = |claimed: Claimed| {
+                    let step = Step::GivenBack { due: claimed.accepted_at };
+                    (claimed, step, "")
+                };
+                return members.into_iter().map(back).collect();
             }
         };
         self.attempts.tell_lane(account, &source, whole, false, moment);

@@ -136,6 +136,9 @@ impl Lanes {
         if let Some(lane) = self.lock().iter_mut().find(|lane| lane.account == *account) {
             lane.learn(response.limit, taken, throttled, now);
             if !works(&response.outcome) {
+                if lane.without_bulk_until <= now {
+                    tracing::info!(sources = ?lane.sources, "a bulk call did not work; deliveries go alone for a while");
+                }
                 lane.without_bulk_until = now + WITHOUT_BULK;
             }
         }

@@ -1,19 +1,28 @@
 //! Many deliveries in one call.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use deskbell::units::now;
 use serde_json::{Value, json};
 
 use crate::harness::{Gateway, Place, rules, sample_with};
 use crate::novu::{Behaviour, Novu, Request, limited};
 
-/// One event becomes many deliveries of `many`, and one each of `bad` and `high`.
+/// One event becomes many deliveries of `many`, and the last of them all is `bad`.
 const ROUTES: &str = "  - { event: user.created, workflow: many, each: \"$.data.email_addresses[*]\", \
                         subscriber: { subscriberId: \"{{item.id}}\" } }\n  \
                         - { event: user.created, workflow: bad }\n";
 const URGENT: &str = "  - { event: user.created, workflow: urgent, priority: high, each: \"$.data.email_addresses[*]\", \
                         subscriber: { subscriberId: \"{{item.id}}\" } }\n";
+
+/// An event that becomes so many deliveries of `many`.
+fn event(count: usize) -> String {
+    let items: Vec<_> = (0..count).map(|number| json!({"id": format!("person_{number}")})).collect();
+    let changes = [("data.email_addresses", json!(items)), ("timestamp", json!(now()))];
+    sample_with("user.created", &changes)
+}
 
 /// A gateway that may send in bulk, with so many deliveries of one event.
 fn backlog(novu: &Novu, routes: &str, count: usize) -> (Place, Gateway) {
@@ -21,9 +30,7 @@ fn backlog(novu: &Novu, routes: &str, count: usize) -> (Place, Gateway) {
     let text = rules(novu.address, routes).replace("bulk: off, ", "").replace("unknown: 100ms", "unknown: 700ms");
     place.write_rules(&text);
     let gateway = place.start();
-    let items: Vec<_> = (0..count).map(|number| json!({"id": format!("person_{number}")})).collect();
-    let body = sample_with("user.created", &[("data.email_addresses", json!(items))]);
-    assert_eq!(gateway.send("msg_1", &body).outcome(), "accepted");
+    assert_eq!(gateway.send("msg_1", &event(count)).outcome(), "accepted");
     gateway.drain();
     (place, gateway)
 }
@@ -73,12 +80,10 @@ fn what_is_urgent_goes_alone() {
 #[test]
 fn it_can_be_switched_off() {
     let novu = Novu::start();
-    let routes = format!("{ROUTES}tests: []\n");
-    let place = Place::new(novu.address, &routes);
-    place.write_rules(&rules(novu.address, &routes));
+    let place = Place::new(novu.address, ROUTES);
+    assert!(rules(novu.address, ROUTES).contains("bulk: off"));
     let gateway = place.start();
-    let items: Vec<_> = (0..200).map(|number| json!({"id": format!("person_{number}")})).collect();
-    gateway.send("msg_1", &sample_with("user.created", &[("data.email_addresses", json!(items))]));
+    gateway.send("msg_1", &event(200));
     gateway.drain();
     assert_eq!((novu.requests().len(), bulks(&novu).len()), (201, 0));
 }
@@ -225,22 +230,50 @@ fn a_novu_that_does_not_know_bulk_is_asked_once_and_is_not_held_for_it() {
 }
 
 #[test]
-fn what_has_grown_too_old_is_taken_out_of_a_call() {
-    let limited = limited(240);
-    let novu = Novu::that(move |request, before| match before {
-        // All wait for this one: there are as many calls as may be made at once.
-        0..32 => Behaviour::Slow(Duration::from_millis(1_500)),
-        _ => limited(request, before),
+fn an_error_of_a_whole_call_is_that_of_each() {
+    let failed = AtomicBool::new(false);
+    let novu = Novu::that(move |request, _| match request.is_bulk() && !failed.swap(true, Ordering::Relaxed) {
+        true => Behaviour::Answer(500, "", r#"{"statusCode":500,"message":"Internal server error"}"#),
+        false => Behaviour::Process,
     });
-    let routes = ROUTES.replace("workflow: bad }", "workflow: bad, max_age: 1s }");
-    let place = Place::new(novu.address, &routes);
-    place.write_rules(&rules(novu.address, &routes).replace("bulk: off, ", ""));
-    let gateway = place.start();
-    let items: Vec<_> = (0..60).map(|number| json!({"id": format!("person_{number}")})).collect();
-    let now = json!(deskbell::units::now());
-    let changes = [("data.email_addresses", json!(items)), ("timestamp", now)];
-    gateway.send("msg_1", &sample_with("user.created", &changes));
-    gateway.drain();
+    let (_place, gateway) = backlog(&novu, ROUTES, 200);
+    assert_eq!(gateway.ended("many", "delivered"), 200.0);
+    let first = &bulks(&novu)[0];
+    let errors = gateway.metric("deskbell_attempts_total{result=\"server_error\"}");
+    assert_eq!(errors, Some(first.events().len() as f64), "each has failed once");
+    let requests = novu.requests();
+    let keys: HashSet<&str> = requests.iter().map(Request::key).collect();
+    assert_eq!(keys.len(), requests.len(), "Novu would repeat the error under the same key");
+}
+
+#[test]
+fn a_refused_key_holds_what_was_in_a_call_as_well() {
+    let refused = AtomicBool::new(false);
+    let novu = Novu::that(move |request, _| match request.is_bulk() && !refused.swap(true, Ordering::Relaxed) {
+        true => Behaviour::Answer(401, "", r#"{"statusCode":401,"message":"API Key not found"}"#),
+        false => Behaviour::Process,
+    });
+    let (_place, gateway) = backlog(&novu, ROUTES, 60);
+    assert_eq!(gateway.ended("many", "delivered"), 60.0);
+    let requests = novu.requests();
+    let at = requests.iter().position(Request::is_bulk).expect("a call for many");
+    let held = gateway.metric("deskbell_attempts_total{result=\"held\"}");
+    assert_eq!(held, Some(requests[at].events().len() as f64));
+    assert!(!requests[at + 1..].iter().any(Request::is_bulk), "they go alone from then on");
+    let pause = requests[at + 1].at.duration_since(requests[at].at);
+    assert!(pause > Duration::from_millis(4_900), "the probe is gentle: {pause:?}");
+}
+
+#[test]
+fn what_has_grown_too_old_is_taken_out_of_a_call() {
+    let novu = Novu::that(move |_, before| match before {
+        // As many calls as may be made at once: all others wait for them.
+        0..32 => Behaviour::Slow(Duration::from_millis(1_500)),
+        _ => Behaviour::Process,
+    });
+    let (_place, gateway) = backlog(&novu, &ROUTES.replace("workflow: bad }", "workflow: bad, max_age: 1s }"), 60);
     assert_eq!((gateway.ended("many", "delivered"), gateway.ended("bad", "expired")), (60.0, 1.0));
+    let bulks: Vec<usize> = bulks(&novu).iter().map(|request| request.events().len()).collect();
+    assert_eq!(bulks.iter().sum::<usize>(), 28, "{bulks:?}");
     assert!(!novu.requests().iter().any(names_bad));
 }
