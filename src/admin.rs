@@ -91,6 +91,7 @@ impl Admin {
         let reasons: Vec<&str> = [
             (self.draining.load(Ordering::Relaxed), "shutting down"),
             (!queue.writable, "the store cannot be written"),
+            (queue.disk_full, "the disk is almost full"),
             (queue.waiting().unsigned_abs() >= queue_limit, "the queue is full"),
         ]
         .into_iter()
@@ -108,6 +109,10 @@ impl Admin {
 
     fn degraded(&self) -> Vec<String> {
         let mut degraded = self.lanes.degraded(now());
+        let rules = self.rules.borrow().clone();
+        for source in self.store.waiting_sources().iter().filter(|source| rules.source(source).is_none()) {
+            degraded.push(format!("deliveries of `{source}`, which is no source any more, wait"));
+        }
         if self.last().result == Reloaded::Rejected {
             degraded.push("the last change of the rules was rejected; the last good ones run".to_owned());
         }

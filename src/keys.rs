@@ -144,6 +144,7 @@ impl Key {
     pub fn limit(&self) -> Option<String> {
         let most = self.most?;
         Some(match self.shape {
+            Shape::Size if most >= 1 << 30 => format!("{}GiB", most >> 30),
             Shape::Size => format!("{}MiB", most >> 20),
             Shape::Name => format!("{most} characters"),
             _ => most.to_string(),

@@ -82,4 +82,5 @@ pub mod admin;
 pub mod cli;
 pub mod http;
 pub mod server;
+pub mod upkeep;
 pub mod webhooks;

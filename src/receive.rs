@@ -88,6 +88,7 @@ impl From<store::Unavailable> for Refusal {
     fn from(unavailable: store::Unavailable) -> Self {
         Refusal::Unavailable(match unavailable {
             store::Unavailable::QueueFull => "the queue is full",
+            store::Unavailable::DiskFull => "the disk is almost full",
             store::Unavailable::NotWritable => "the store cannot be written",
         })
     }

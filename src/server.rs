@@ -21,6 +21,7 @@ use crate::rules::Rules;
 use crate::settings::Settings;
 use crate::store::{OpenError, Store};
 use crate::units::now;
+use crate::upkeep::Upkeep;
 use crate::watcher::{LastReload, ReloadRequest, Reloaded, RulesFile, Watcher, fingerprint, folder_of};
 use crate::webhooks::Webhooks;
 
@@ -67,6 +68,7 @@ pub struct Gateway {
     webhooks: Webhooks,
     admin: Admin,
     deliverer: Deliverer,
+    upkeep: Upkeep,
     settings: watch::Receiver<Arc<Settings>>,
     watcher: Watcher,
     reload_requests: mpsc::Receiver<ReloadRequest>,
@@ -155,6 +157,7 @@ impl Gateway {
                 token: options.admin_token.map(Into::into),
                 explaining: Arc::new(Semaphore::new(1)),
             },
+            upkeep: Upkeep { store: store.clone(), metrics: metrics.clone(), settings: settings.clone() },
             deliverer: Deliverer { store, attempts: Attempts { novu, metrics: metrics.clone(), lanes } },
             settings,
             watcher: Watcher {
@@ -189,6 +192,7 @@ impl Gateway {
         let rules = self.webhooks.rules.clone();
         let settings = tokio::spawn(follow_settings(rules, self.settings_sender));
         let watcher = tokio::spawn(self.watcher.run(self.reload_requests));
+        let upkeep = tokio::spawn(self.upkeep.run());
         let delivery = tokio::spawn(self.deliverer.run(self.settings, delivery_stopped, self.shutdown_grace));
         let admin = serve_admin(&self.admin, self.listeners.admin, self.admin_address, admin_stopped.clone());
         let metrics = self.listeners.metrics.map(|listener| serve_metrics(&self.admin, listener, admin_stopped));
@@ -204,7 +208,7 @@ impl Gateway {
         let _ = delivery.await;
         stop_admin.send_replace(true);
         let _ = tokio::time::timeout(Duration::from_secs(1), admin).await;
-        for task in [Some(settings), Some(watcher), metrics].into_iter().flatten() {
+        for task in [Some(settings), Some(watcher), Some(upkeep), metrics].into_iter().flatten() {
             task.abort();
         }
         store.close().await;
@@ -277,13 +281,13 @@ async fn open_store(url: &str, unknown: i64, patience: Duration) -> Result<Store
     loop {
         match Store::open(url, now(), unknown) {
             Ok(store) => return Ok(store),
-            Err(OpenError { in_use: true, message }) if tokio::time::Instant::now() < deadline => {
+            Err(OpenError { in_use: true, message, .. }) if tokio::time::Instant::now() < deadline => {
                 if !std::mem::replace(&mut told, true) {
                     tracing::info!("{message}; waiting for it");
                 }
                 tokio::time::sleep(LOCK_POLL).await;
             }
-            Err(error) => return Err(StartError::new(error.message)),
+            Err(error) => return Err(StartError { hint: error.hint, ..StartError::new(error.message) }),
         }
     }
 }

@@ -26,6 +26,12 @@ pub struct Settings {
     pub body_limit: usize,
     /// The most deliveries that wait.
     pub queue_limit: u64,
+    /// The least room on the disk of the store, in bytes.
+    pub free_disk: u64,
+    /// How long bodies and requests are kept after the end.
+    pub retention: Millis,
+    /// How long an event is known after it came.
+    pub remember: Millis,
     /// The Novu account of each source.
     pub accounts: BTreeMap<Arc<str>, Arc<Account>>,
 }
@@ -46,13 +52,12 @@ impl Settings {
         let delivery = file.object("delivery", &keys::DELIVERY, problems);
         let retry = delivery.object("retry", &keys::RETRY, problems);
         let limits = file.object("limits", &keys::LIMITS, problems);
-        // Without effect so far.
-        file.duration("retention", problems);
-        file.duration("remember", problems);
         // Every one of these has a default in the table.
         let mut duration = |fields: Fields<'_>, name| fields.duration(name, problems).unwrap_or_default();
         Self {
             timeout: duration(delivery, "timeout"),
+            retention: duration(file, "retention"),
+            remember: duration(file, "remember"),
             retry: Retry {
                 first: duration(retry, "first"),
                 longest: duration(retry, "longest"),
@@ -64,6 +69,7 @@ impl Settings {
             bulk: delivery.word("bulk", problems) == Some("auto"),
             body_limit: limits.size("body", problems).unwrap_or_default() as usize,
             queue_limit: limits.count("queue", problems).unwrap_or_default(),
+            free_disk: limits.size("free_disk", problems).unwrap_or_default(),
             accounts: BTreeMap::new(),
         }
     }

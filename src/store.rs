@@ -3,14 +3,17 @@
 
 mod accept;
 mod claim;
+mod disk;
 mod finish;
+mod open;
 mod read;
 mod replay;
 mod sqlite;
 mod steer;
+mod sweep;
 mod writer;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
@@ -21,10 +24,12 @@ use crate::units::Millis;
 use crate::verify::Event;
 pub use claim::{BulkRoom, Claimed, Claims, Room};
 pub use finish::Step;
+pub use open::OpenError;
 pub use read::{Filter, Found, Kept, ReadError, Recorded, RecordedDelivery, State};
 pub use replay::{Again, Replayed};
-use sqlite::{Database, Group};
+use sqlite::Group;
 pub use steer::{Chunk, Cursor, Pause};
+pub use sweep::{Expired, Identity};
 use writer::Command;
 
 /// How often a store that could not be written is tried again.
@@ -41,6 +46,8 @@ struct Shared {
     path: PathBuf,
     queue: Mutex<Queue>,
     pauses: Mutex<Vec<Pause>>,
+    /// The sources that had deliveries due or to come, when they were last looked for.
+    waiting_sources: Mutex<Vec<String>>,
     /// Something may be due.
     wake: Notify,
 }
@@ -54,8 +61,10 @@ pub struct Queue {
     pub dead: i64,
     /// When the oldest unfinished delivery was accepted.
     pub oldest: Option<Millis>,
-    /// Whether the last write succeeded.
+    /// Whether the store could be written of late.
     pub writable: bool,
+    /// The disk has less room than it was to have.
+    pub disk_full: bool,
 }
 
 impl Queue {
@@ -94,15 +103,8 @@ pub enum Receipt {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Unavailable {
     QueueFull,
+    DiskFull,
     NotWritable,
-}
-
-/// Why a store cannot be opened.
-#[derive(Debug)]
-pub struct OpenError {
-    pub message: String,
-    /// Another process has it: it may go away.
-    pub in_use: bool,
 }
 
 impl Store {
@@ -112,21 +114,19 @@ impl Store {
     /// # Errors
     /// The file cannot be used, or another process has it.
     pub fn open(url: &str, now: Millis, unknown: Millis) -> Result<Self, OpenError> {
-        let path = path_of(url)?;
-        let failed = |error: &dyn std::fmt::Display| OpenError {
-            message: format!("the store `{}` cannot be opened: {error}", path.display()),
-            in_use: false,
-        };
-        let lock = take_lock(&path)?;
-        let mut database = Database::open(&path).map_err(|error| failed(&error))?;
-        let recovered = database.recover(now, unknown).map_err(|error| failed(&error))?;
+        let path = open::path_of(url)?;
+        let lock = open::take_lock(&path)?;
+        let mut database = open::open(&path)?;
+        let recovered = database.recover(now, unknown).map_err(|error| OpenError::of_sqlite(&path, &error))?;
         let shared = Arc::new(Shared {
             path: path.clone(),
             queue: Mutex::default(),
             pauses: Mutex::new(recovered.pauses),
+            waiting_sources: Mutex::default(),
             wake: Notify::new(),
         });
         shared.apply(recovered.change, recovered.oldest);
+        shared.queue().writable = true;
         let (commands, receiver) = mpsc::channel();
         let writer = shared.clone();
         std::thread::Builder::new()
@@ -135,7 +135,7 @@ impl Store {
                 writer::write_groups(database, &receiver, &writer);
                 drop(lock);
             })
-            .map_err(|error| failed(&error))?;
+            .map_err(|error| OpenError::new(&path, error, "the system has no thread left"))?;
         Ok(Self { commands, shared })
     }
 
@@ -223,6 +223,42 @@ impl Store {
         Ok(ended)
     }
 
+    /// Ends the next deliveries that became too old while they waited. Whether there may be more; none if the store
+    /// cannot be written.
+    pub async fn expire(&self, now: Millis) -> Option<(Vec<Expired>, bool)> {
+        self.write(move |group| sweep::expire(group, now)).await
+    }
+
+    /// Erases what has ended for as long as `retention`, among the events behind the key `after`. Where to go on, until
+    /// the end; none as well if the store cannot be written.
+    pub async fn retain(&self, after: i64, retention: Millis, remember: Millis, now: Millis) -> Option<i64> {
+        self.write(move |group| sweep::retain(group, after, retention, remember, now)).await.flatten()
+    }
+
+    /// Removes the identities of events that came longer ago than `remember`, among those behind `after`. As
+    /// [`Store::retain`] does.
+    pub async fn forget(&self, after: Identity, remember: Millis, now: Millis) -> Option<Identity> {
+        self.write(move |group| sweep::forget(group, &after, remember, now)).await.flatten()
+    }
+
+    /// Looks whether the disk has so many bytes left, and which sources have something to deliver. Not for a thread that
+    /// must not wait.
+    pub fn look_around(&self, least_free: u64) {
+        match disk::free(&self.shared.path) {
+            Ok(free) => self.shared.queue().disk_full = free < least_free,
+            Err(error) => tracing::debug!(%error, "how much room the disk has cannot be told"),
+        }
+        match read::waiting_sources(&self.shared.path) {
+            Ok(sources) => *self.shared.waiting_sources() = sources,
+            Err(error) => tracing::debug!(%error, "the store cannot be read"),
+        }
+    }
+
+    /// The sources that had something to deliver at the last look around.
+    pub fn waiting_sources(&self) -> Vec<String> {
+        self.shared.waiting_sources().clone()
+    }
+
     /// What is paused.
     pub fn pauses(&self) -> Vec<Pause> {
         self.shared.pauses().clone()
@@ -289,6 +325,10 @@ impl Shared {
         self.pauses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn waiting_sources(&self) -> MutexGuard<'_, Vec<String>> {
+        self.waiting_sources.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Takes what a transaction has changed, all at once for whoever looks.
     fn apply(&self, change: Change, oldest: Option<Millis>) {
         let mut queue = self.queue();
@@ -297,34 +337,5 @@ impl Shared {
         queue.sending += change.sending;
         queue.dead += change.dead;
         queue.oldest = oldest;
-        queue.writable = true;
-    }
-}
-
-fn path_of(url: &str) -> Result<PathBuf, OpenError> {
-    match url.strip_prefix("sqlite:").map(|path| path.strip_prefix("//").unwrap_or(path)) {
-        Some(path) if !path.is_empty() && !path.starts_with(':') => Ok(PathBuf::from(path)),
-        _ => Err(OpenError {
-            message: format!("`{url}` is not a store, expected `sqlite:PATH` such as `sqlite:deskbell.db`"),
-            in_use: false,
-        }),
-    }
-}
-
-/// A store has one owner. The lock goes with the process, however it ends.
-fn take_lock(path: &Path) -> Result<std::fs::File, OpenError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    let lock = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&name);
-    let lock = lock.map_err(|error| OpenError {
-        message: format!("the store `{}` cannot be opened: {error}", path.display()),
-        in_use: false,
-    })?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(_) => Err(OpenError {
-            message: format!("the store `{}` belongs to another process", path.display()),
-            in_use: true,
-        }),
     }
 }

@@ -177,7 +177,8 @@ fn stored(
         return Err(Refusal::bad_request(message));
     }
     let erased = || {
-        let message = format!("the body of `{id}` was erased, since a route that took it is `sensitive`");
+        let message =
+            format!("the body of `{id}` was erased: `retention` is over, or a route that took it is `sensitive`");
         Refusal::new(StatusCode::GONE, "erased", message)
     };
     let mut json = serde_json::from_slice(&event.body.ok_or_else(erased)?)

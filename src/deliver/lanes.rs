@@ -289,6 +289,9 @@ mod tests {
             retry: Retry { first: 1_000, longest: 300_000, unknown: 30_000, give_up_after: 86_400_000 },
             body_limit: 0,
             queue_limit: 0,
+            free_disk: 0,
+            retention: 0,
+            remember: 0,
             accounts: [(source.clone(), account.clone())].into(),
         };
         let lanes = Lanes::default();

@@ -45,8 +45,18 @@ pub static FILE: Object = Object {
         Key::new("vars", Map(&Tree), "constants for templates, as in `{{vars.app_name}}`")
             .example(r#"{"app_name":"Acme"}"#),
         Key::new("delivery", Shape::Object(&DELIVERY), "how deliveries are made"),
-        Key::new("retention", Duration, "read and checked, without effect so far").default("7d"),
-        Key::new("remember", Duration, "read and checked, without effect so far").default("100d"),
+        Key::new(
+            "retention",
+            Duration,
+            "how long bodies and requests are kept after the last delivery of an event has ended",
+        )
+        .default("7d"),
+        Key::new(
+            "remember",
+            Duration,
+            "how long an event counts as known after it came, if that is longer. Svix resends for 90 days",
+        )
+        .default("100d"),
         Key::new("limits", Shape::Object(&LIMITS), "where the gateway says no"),
         Key::new("routes", List(&Shape::Object(&ROUTE)), "which event starts which workflow")
             .required("a whole file is `routes: [{ event: user.created, workflow: welcome }]`")
@@ -117,6 +127,9 @@ pub static LIMITS: Object = Object {
     keys: &[
         Key::new("body", Size, "the size of one webhook").default("1MiB").most(64 << 20),
         Key::new("queue", Count, "deliveries that may wait").default("1000000").most(1_000_000_000),
+        Key::new("free_disk", Size, "the room that the disk of the store keeps: webhooks are refused below it")
+            .default("64MiB")
+            .most(1 << 50),
     ],
 };
 

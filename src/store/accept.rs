@@ -21,8 +21,8 @@ pub fn accept(
     if is_remembered(&group.transaction, event)? {
         return Ok(Ok(Receipt::Duplicate { routes: Vec::new(), revision: decision.revision.clone() }));
     }
-    if !group.has_room(decision.deliveries.len(), queue_limit) {
-        return Ok(Err(Unavailable::QueueFull));
+    if let Err(unavailable) = group.room_for(decision.deliveries.len(), queue_limit) {
+        return Ok(Err(unavailable));
     }
     let mut statement = group.transaction.prepare_cached(
         "INSERT INTO events (source, event_id, type, received_at, revision, sensitive, body)

@@ -255,6 +255,20 @@ fn delivery(row: &Row<'_>, source: &str, pauses: &[Pause]) -> Result<RecordedDel
     })
 }
 
+/// The sources that have deliveries to make: one step in an index for each, however many deliveries there are.
+pub fn waiting_sources(path: &Path) -> Result<Vec<String>> {
+    let connection = open(path)?;
+    let mut statement = connection.prepare(
+        "WITH RECURSIVE waiting (source) AS (
+             SELECT min(source) FROM deliveries WHERE state = 0
+             UNION ALL
+             SELECT (SELECT min(source) FROM deliveries WHERE state = 0 AND source > waiting.source)
+             FROM waiting WHERE source IS NOT NULL)
+         SELECT source FROM waiting WHERE source IS NOT NULL",
+    )?;
+    statement.query_map([], |row| row.get(0))?.collect()
+}
+
 /// A connection of its own for each look: opening costs less than a millisecond, and none that is
 /// left open keeps the log of changes from being emptied.
 fn open(path: &Path) -> Result<Connection> {

@@ -77,8 +77,8 @@ pub fn replay(
     let Some((id, _)) = known(&group.transaction, event)? else { return Ok(Ok(None)) };
     let wanted = |delivery: &&Delivery| again.route.as_ref().is_none_or(|route| *route == delivery.route);
     let deliveries: Vec<&Delivery> = decision.deliveries.iter().filter(wanted).collect();
-    if !group.has_room(deliveries.len(), queue_limit) {
-        return Ok(Err(Unavailable::QueueFull));
+    if let Err(unavailable) = group.room_for(deliveries.len(), queue_limit) {
+        return Ok(Err(unavailable));
     }
     if deliveries.iter().any(|delivery| delivery.sensitive) {
         group.transaction.execute("UPDATE events SET sensitive = 1 WHERE id = ?1", [id])?;

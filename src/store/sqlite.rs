@@ -4,10 +4,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
+use rusqlite::{Connection, Error, ErrorCode, OptionalExtension, Transaction, TransactionBehavior};
 
 use super::writer::Work;
-use super::{Change, Pause, steer};
+use super::{Change, Pause, Queue, Unavailable, steer};
 use crate::units::Millis;
 
 pub use rusqlite::Result;
@@ -97,8 +97,8 @@ pub struct Recovered {
 /// A transaction, and what it does besides.
 pub struct Group<'a> {
     pub transaction: Transaction<'a>,
-    /// Deliveries that were not finished when it began.
-    pub waiting: i64,
+    /// What there was when it began.
+    queue: Queue,
     pub change: Change,
     /// Something may be due now.
     pub due: bool,
@@ -118,17 +118,30 @@ pub struct Done {
 }
 
 impl Database {
-    pub fn open(path: &Path) -> std::result::Result<Self, Box<dyn std::error::Error>> {
-        make_private(path)?;
-        let mut connection = Connection::open(path)?;
+    pub fn open(path: &Path) -> Result<Self> {
+        let connection = Connection::open(path)?;
         connection.busy_timeout(BUSY_TIME)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         // What a route calls sensitive is overwritten when it is erased, on pages of its own too.
         connection.pragma_update(None, "secure_delete", true)?;
         connection.set_prepared_statement_cache_capacity(64);
-        migrate(&mut connection)?;
         Ok(Self { connection })
+    }
+
+    /// Brings the schema up to date. One that is newer than this program is left as it is: its version.
+    pub fn migrate(&mut self) -> Result<std::result::Result<(), u32>> {
+        let version: u32 = self.connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        if version as usize > MIGRATIONS.len() {
+            return Ok(Err(version));
+        }
+        for (index, migration) in MIGRATIONS.iter().enumerate().skip(version as usize) {
+            let transaction = self.connection.transaction()?;
+            transaction.execute_batch(migration)?;
+            transaction.pragma_update(None, "user_version", index as u32 + 1)?;
+            transaction.commit()?;
+        }
+        Ok(Ok(()))
     }
 
     /// Makes due again what the last process was sending, and counts what there is: in indexes alone,
@@ -157,16 +170,21 @@ impl Database {
         let busy = self
             .connection
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0).map(|busy| busy != 0));
-        self.connection.busy_timeout(BUSY_TIME)?;
         busy.map(|busy| !busy)
     }
 
     /// Does all work in one transaction.
-    pub fn write(&mut self, works: Vec<Work>, waiting: i64) -> Result<Done> {
+    pub fn write(&mut self, works: Vec<Work>, queue: Queue) -> Result<Done> {
+        // Nobody is made to wait for what could not be written a moment ago.
+        self.connection.busy_timeout(if queue.writable { BUSY_TIME } else { Duration::ZERO })?;
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        if !queue.writable {
+            // The work may have nothing to write, and would say nothing about whether that is possible.
+            transaction.pragma_update(None, "user_version", MIGRATIONS.len() as u32)?;
+        }
         let mut group = Group {
             transaction,
-            waiting,
+            queue,
             change: Change::default(),
             due: false,
             erased: false,
@@ -188,34 +206,32 @@ impl Group<'_> {
         self.afterwards.push(Box::new(what));
     }
 
-    /// Whether the queue has room for so many more.
-    pub fn has_room(&self, count: usize, queue_limit: u64) -> bool {
+    /// Whether there is room for so many deliveries more.
+    pub fn room_for(&self, count: usize, queue_limit: u64) -> std::result::Result<(), Unavailable> {
         let Change { new, retrying, sending, .. } = self.change;
-        count as i64 <= queue_limit as i64 - self.waiting - new - retrying - sending
+        let waiting = self.queue.waiting() + new + retrying + sending;
+        if count as i64 > queue_limit as i64 - waiting {
+            return Err(Unavailable::QueueFull);
+        }
+        if self.queue.disk_full { Err(Unavailable::DiskFull) } else { Ok(()) }
     }
 }
 
-/// Bodies hold codes and addresses: only the owner reads the file. SQLite gives its other files the same mode.
-fn make_private(path: &Path) -> std::io::Result<()> {
-    let mut options = std::fs::OpenOptions::new();
-    options.create(true).truncate(false).write(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path).map(drop)
-}
-
-fn migrate(connection: &mut Connection) -> std::result::Result<(), Box<dyn std::error::Error>> {
-    let version: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    if version as usize > MIGRATIONS.len() {
-        return Err(format!("it was written by a newer deskbell (schema {version})").into());
+/// What helps against an error of SQLite.
+pub fn hint(error: &Error) -> &'static str {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => "make room on the disk",
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => "another program writes to the file; end that one",
+        Some(ErrorCode::NotADatabase) => "name another file with `--store URL`, or move this one away",
+        Some(ErrorCode::DatabaseCorrupt) => {
+            "the file is damaged: stop the gateway, move the file away and start with a new one, or with a backup; what \
+             was accepted and not delivered stays in the old one"
+        }
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
+            "its folder and its file have to be writable for the user that the gateway runs as"
+        }
+        _ => "look at the disk and at the file system that the store is on",
     }
-    for (index, migration) in MIGRATIONS.iter().enumerate().skip(version as usize) {
-        let transaction = connection.transaction()?;
-        transaction.execute_batch(migration)?;
-        transaction.pragma_update(None, "user_version", index as u32 + 1)?;
-        transaction.commit()?;
-    }
-    Ok(())
 }
 
 /// When the oldest event with an unfinished delivery was accepted.

@@ -25,11 +25,12 @@ pub enum Command {
 pub fn write_groups(mut database: Database, commands: &mpsc::Receiver<Command>, shared: &Shared) {
     // Whether the log still holds something that was erased, and when it was emptied.
     let (mut erased, mut emptied_at) = (false, None::<Instant>);
+    let mut failed_at = None::<Instant>;
     loop {
         let first = match commands.recv_timeout(PROBE) {
             Ok(command) => Some(command),
             Err(mpsc::RecvTimeoutError::Disconnected) => return,
-            Err(mpsc::RecvTimeoutError::Timeout) if shared.queue().writable && !erased => continue,
+            Err(mpsc::RecvTimeoutError::Timeout) if failed_at.is_none() && !erased => continue,
             Err(mpsc::RecvTimeoutError::Timeout) => None,
         };
         let mut closing = None;
@@ -40,9 +41,9 @@ pub fn write_groups(mut database: Database, commands: &mpsc::Receiver<Command>, 
                 Command::Close(reply) => closing = Some(reply),
             }
         }
-        let waiting = shared.queue().waiting();
+        let queue = *shared.queue();
         // A group that fails is dropped with its replies, which tells those who asked.
-        match database.write(group, waiting) {
+        match database.write(group, queue) {
             Ok(done) => {
                 shared.apply(done.change, done.oldest);
                 erased |= done.erased;
@@ -50,10 +51,18 @@ pub fn write_groups(mut database: Database, commands: &mpsc::Receiver<Command>, 
                 if done.due {
                     shared.wake.notify_one();
                 }
+                // Some writes may succeed and others not. That is no coming and going.
+                if failed_at.is_some_and(|at| at.elapsed() >= PROBE) {
+                    failed_at = None;
+                    shared.queue().writable = true;
+                    tracing::info!("the store can be written again");
+                }
             }
             Err(error) => {
+                failed_at = Some(Instant::now());
                 if std::mem::replace(&mut shared.queue().writable, false) {
-                    tracing::error!(%error, "the store cannot be written; webhooks are refused until it can");
+                    let hint = sqlite::hint(&error);
+                    tracing::error!(%error, hint, "the store cannot be written; webhooks are refused until it can");
                 }
             }
         }

@@ -308,7 +308,7 @@ fn what_was_erased_is_not_explained() {
     gateway.drain();
     let answer = gateway.ask(EXPLAIN, r#"{"id":"msg_1"}"#);
     assert_eq!((answer.status, answer.code().as_str()), (410, "erased"), "{}", answer.body);
-    let message = "the body of `msg_1` was erased, since a route that took it is `sensitive`";
+    let message = "the body of `msg_1` was erased: `retention` is over, or a route that took it is `sensitive`";
     explain(&gateway, &place, &["--id", "msg_1"]).failed(1).says(&[message]);
 }
 

@@ -39,12 +39,13 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("explain", "clerk render route rules template units verify"),
     // What runs them.
     ("http", ""),
+    ("upkeep", "observe settings store units"),
     ("webhooks", "http observe receive rules store units verify"),
     (
         "admin",
         "clerk compiled config deliver explain http novu observe outside problem rules store units verify watcher",
     ),
-    ("server", "admin deliver http mount novu observe problem rules settings store units watcher webhooks"),
+    ("server", "admin deliver http mount novu observe problem rules settings store units upkeep watcher webhooks"),
     ("cli", "clerk compiled explain http novu outside problem rules schema server settings store units verify watcher"),
     ("main", "cli"),
     ("lib", ""),
@@ -71,6 +72,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("regex", &["jsonpath"]),
     ("reqwest", &["novu", "cli/gateway", "cli/send"]),
     ("rusqlite", &["store"]),
+    ("rustix", &["store"]),
     ("rustls", &["novu"]),
     ("serde_saphyr", &["config"]),
     ("sha2", &["verify", "deliver", "compiled", "novu", "render", "template", "watcher", "admin", "cli/send"]),

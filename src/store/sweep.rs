@@ -1,0 +1,159 @@
+//! What time ends: a delivery that is too old to be sent, a body that was kept long enough, an identity that no
+//! resend asks for any more. All of it in small steps, for which webhooks hardly wait.
+
+use std::time::{Duration, Instant};
+
+use rusqlite::params;
+
+use super::finish::erase_sensitive;
+use super::sqlite::{Group, Result};
+use crate::units::Millis;
+
+/// The most deliveries that one step lets expire: some milliseconds.
+const EXPIRE_STEP: i64 = 200;
+/// The most events or identities that one step looks at. Most are only looked at.
+const SWEEP_STEP: usize = 500;
+/// What one step takes to erase, before its transaction ends.
+const ERASE_TIME: Duration = Duration::from_millis(2);
+
+/// A delivery that became too old while it waited.
+#[derive(Debug)]
+pub struct Expired {
+    pub source: String,
+    pub event_id: String,
+    pub route: String,
+}
+
+/// Ends the next deliveries whose time is over. What is under way is left to its attempt.
+pub fn expire(group: &mut Group<'_>, now: Millis) -> Result<(Vec<Expired>, bool)> {
+    let mut statement = group.transaction.prepare_cached(
+        "UPDATE deliveries SET state = 4, ended_at = ?1, reason = NULL, answer = NULL WHERE id IN (
+             SELECT id FROM deliveries WHERE state < 1 AND expires_at IS NOT NULL AND expires_at <= ?1
+             ORDER BY expires_at LIMIT ?2)
+         RETURNING id, attempts, source, route,
+             (SELECT event_id FROM events WHERE events.id = event),
+             (SELECT sensitive FROM events WHERE events.id = event)",
+    )?;
+    let rows = statement.query_map([now, EXPIRE_STEP], |row| {
+        let expired = Expired { source: row.get(2)?, route: row.get(3)?, event_id: row.get(4)? };
+        Ok((row.get(0)?, row.get(1)?, row.get(5)?, expired))
+    })?;
+    let rows: Vec<(i64, i64, bool, Expired)> = rows.collect::<Result<_>>()?;
+    drop(statement);
+    let more = rows.len() as i64 == EXPIRE_STEP;
+    let mut expired = Vec::with_capacity(rows.len());
+    for (id, attempts, sensitive, delivery) in rows {
+        group.change.wait(attempts, -1);
+        if sensitive {
+            group.erased |= erase_sensitive(&group.transaction, id)?;
+        }
+        expired.push(delivery);
+    }
+    Ok((expired, more))
+}
+
+/// An event, and what has become of it.
+struct Candidate {
+    id: i64,
+    received_at: Millis,
+    unfinished: bool,
+    dead: i64,
+    ended_at: Millis,
+}
+
+/// Erases what was kept long enough, among the events behind the key `after`. Says where to go on.
+pub fn retain(
+    group: &mut Group<'_>,
+    after: i64,
+    retention: Millis,
+    remember: Millis,
+    now: Millis,
+) -> Result<Option<i64>> {
+    let started = Instant::now();
+    let mut last = after;
+    for _ in 0..SWEEP_STEP {
+        // Events stand in the order in which they came: all behind a young one are young.
+        let candidate = next_event(group, last)?;
+        let young = |event: &Candidate| (now - retention..=now).contains(&event.received_at);
+        let Some(event) = candidate.filter(|event| !young(event)) else { return Ok(None) };
+        last = event.id;
+        if event.unfinished || event.ended_at > now - retention {
+            continue;
+        }
+        match event.received_at > now - remember {
+            true if event.dead > 0 => erase(group, event.id)?,
+            is_remembered => remove(group, &event, is_remembered)?,
+        }
+        if started.elapsed() >= ERASE_TIME {
+            break;
+        }
+    }
+    Ok(Some(last))
+}
+
+fn next_event(group: &Group<'_>, after: i64) -> Result<Option<Candidate>> {
+    let mut next = group.transaction.prepare_cached(
+        "SELECT events.id, received_at, coalesce(max(state < 2), 0), count(*) FILTER (WHERE state = 3), coalesce(max(ended_at), received_at)
+         FROM events LEFT JOIN deliveries ON event = events.id
+         WHERE events.id = (SELECT min(id) FROM events WHERE id > ?1) GROUP BY events.id",
+    )?;
+    let mut rows = next.query([after])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    Ok(Some(Candidate {
+        id: row.get(0)?,
+        received_at: row.get(1)?,
+        unfinished: row.get(2)?,
+        dead: row.get(3)?,
+        ended_at: row.get(4)?,
+    }))
+}
+
+/// What is dead stays, so that a resend still mends it. Its body and its requests go.
+fn erase(group: &mut Group<'_>, id: i64) -> Result<()> {
+    let transaction = &group.transaction;
+    let mut body = transaction.prepare_cached("UPDATE events SET body = x'' WHERE id = ?1 AND length(body) > 0")?;
+    let mut requests =
+        transaction.prepare_cached("UPDATE deliveries SET request = NULL WHERE event = ?1 AND request IS NOT NULL")?;
+    group.erased |= body.execute([id])? + requests.execute([id])? > 0;
+    Ok(())
+}
+
+/// The event goes with its deliveries, and may leave its identity.
+fn remove(group: &mut Group<'_>, event: &Candidate, is_remembered: bool) -> Result<()> {
+    let transaction = &group.transaction;
+    if is_remembered {
+        let mut remember = transaction.prepare_cached(
+            "INSERT OR IGNORE INTO remembered SELECT event_id, source, received_at FROM events WHERE id = ?1",
+        )?;
+        remember.execute([event.id])?;
+    }
+    transaction.prepare_cached("DELETE FROM deliveries WHERE event = ?1")?.execute([event.id])?;
+    transaction.prepare_cached("DELETE FROM events WHERE id = ?1")?.execute([event.id])?;
+    group.change.dead -= event.dead;
+    group.erased = true;
+    Ok(())
+}
+
+/// A place among the identities: id and source of an event.
+pub type Identity = (String, String);
+
+/// Removes the identities of events that came long ago, among those behind `after`. Says where to go on.
+pub fn forget(group: &mut Group<'_>, after: &Identity, remember: Millis, now: Millis) -> Result<Option<Identity>> {
+    let mut next = group.transaction.prepare_cached(
+        "SELECT event_id, source, received_at FROM remembered WHERE (event_id, source) > (?1, ?2)
+         ORDER BY event_id, source LIMIT ?3",
+    )?;
+    let rows = next.query_map(params![after.0, after.1, SWEEP_STEP as i64], |row| {
+        Ok(((row.get(0)?, row.get(1)?), row.get::<_, Millis>(2)?))
+    })?;
+    let identities: Vec<(Identity, Millis)> = rows.collect::<Result<_>>()?;
+    drop(next);
+    let mut remove = group.transaction.prepare_cached("DELETE FROM remembered WHERE event_id = ?1 AND source = ?2")?;
+    for ((event_id, source), received_at) in &identities {
+        if *received_at <= now - remember {
+            remove.execute([event_id, source])?;
+        }
+    }
+    let more = identities.len() == SWEEP_STEP;
+    Ok(identities.into_iter().next_back().filter(|_| more).map(|(identity, _)| identity))
+}

@@ -1,0 +1,145 @@
+//! What has to be done again and again while a gateway runs: deliveries become too old, events have been kept long
+//! enough, and the disk fills.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use crate::observe::Metrics;
+use crate::settings::Settings;
+use crate::store::{Expired, Identity, Store};
+use crate::units::{Millis, now};
+
+/// How often the time of what waits, the disk and the queue are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// After each step, this many times as long as it took belongs to webhooks and deliveries alone.
+const REST: u32 = 4;
+/// The pauses between two sweeps over all that is kept, and over all identities. Where less is kept, they are shorter.
+const LONGEST_PAUSE: Millis = 60_000;
+const LONGEST_IDENTITY_PAUSE: Millis = 3_600_000;
+
+/// Everything that it needs.
+pub struct Upkeep {
+    pub store: Store,
+    pub metrics: Arc<Metrics>,
+    pub settings: watch::Receiver<Arc<Settings>>,
+}
+
+impl Upkeep {
+    /// Runs until it is dropped.
+    pub async fn run(self) {
+        tokio::join!(self.look_around(), self.expire(), self.retain(), self.forget());
+    }
+
+    fn settings(&self) -> Arc<Settings> {
+        self.settings.borrow().clone()
+    }
+
+    async fn look_around(&self) {
+        let (mut disk, mut queue) = (State::new(), State::new());
+        loop {
+            let settings = self.settings();
+            let (store, free_disk) = (self.store.clone(), settings.free_disk);
+            // It reads files.
+            let _ = tokio::task::spawn_blocking(move || store.look_around(free_disk)).await;
+            let now = self.store.queue();
+            if let Some(full) = disk.changed(now.disk_full) {
+                report_disk(full);
+            }
+            if let Some(full) = queue.changed(now.waiting().unsigned_abs() >= settings.queue_limit) {
+                report_queue(full, settings.queue_limit);
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn expire(&self) {
+        loop {
+            let mut more = true;
+            while more {
+                let started = Instant::now();
+                let step = self.store.expire(now()).await;
+                more = step.as_ref().is_some_and(|(_, more)| *more);
+                step.iter().flat_map(|(expired, _)| expired).for_each(|delivery| self.report_expired(delivery));
+                rest(started).await;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    fn report_expired(&self, Expired { source, event_id: event, route }: &Expired) {
+        self.metrics.delivery(route, "expired");
+        tracing::info!(%source, event, %route, "expired");
+    }
+
+    async fn retain(&self) {
+        loop {
+            let mut place = Some(0);
+            while let Some(after) = place {
+                let started = Instant::now();
+                let Settings { retention, remember, .. } = *self.settings();
+                place = self.store.retain(after, retention, remember, now()).await;
+                rest(started).await;
+            }
+            self.pause(|settings| settings.retention.min(LONGEST_PAUSE)).await;
+        }
+    }
+
+    async fn forget(&self) {
+        loop {
+            let mut place = Some(Identity::default());
+            while let Some(after) = place {
+                let started = Instant::now();
+                place = self.store.forget(after, self.settings().remember, now()).await;
+                rest(started).await;
+            }
+            self.pause(|settings| settings.remember.min(LONGEST_IDENTITY_PAUSE)).await;
+        }
+    }
+
+    /// Waits for as long as the settings say, or until they change.
+    async fn pause(&self, length: impl Fn(&Settings) -> Millis) {
+        let mut settings = self.settings.clone();
+        let length = length(&settings.borrow_and_update()).unsigned_abs();
+        let _ = tokio::time::timeout(Duration::from_millis(length), settings.changed()).await;
+    }
+}
+
+async fn rest(since: Instant) {
+    tokio::time::sleep(since.elapsed() * REST).await;
+}
+
+/// Something that is so or not, and is told when it changes.
+struct State(bool);
+
+impl State {
+    fn new() -> Self {
+        Self(false)
+    }
+
+    fn changed(&mut self, now: bool) -> Option<bool> {
+        (std::mem::replace(&mut self.0, now) != now).then_some(now)
+    }
+}
+
+fn report_disk(full: bool) {
+    match full {
+        true => tracing::error!(
+            hint = "make room on it, or allow less with `limits.free_disk`",
+            "the disk is almost full; webhooks are refused until it has room again"
+        ),
+        false => tracing::info!("the disk has room again"),
+    }
+}
+
+fn report_queue(full: bool, limit: u64) {
+    match full {
+        true => tracing::error!(
+            limit,
+            hint = "`/readyz` says what holds deliveries back; `limits.queue` allows more",
+            "the queue is full; webhooks that make deliveries are refused until it has room again"
+        ),
+        false => tracing::info!("the queue has room again"),
+    }
+}
