@@ -97,6 +97,12 @@ impl Deliverer {
             self.record(&claimed, Step::Expired, "expired").await;
             return;
         }
+        // Paused since it was claimed: whoever was told so relies on it.
+        if self.store.is_paused(&claimed.route, &claimed.source) {
+            self.lanes.released(account, moment);
+            self.record(&claimed, Step::GivenBack { due: moment }, "").await;
+            return;
+        }
         let request = std::mem::take(&mut claimed.request);
         let key = format!("{}-{}", claimed.transaction_id, claimed.definite_errors);
         let probe = self.lanes.is_held(account);

@@ -77,6 +77,9 @@ pub mod units;
 pub mod explain;
 pub mod schema;
 
+// What sends again.
+pub mod replay;
+
 // What runs it.
 pub mod admin;
 pub mod cli;

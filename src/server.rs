@@ -154,6 +154,7 @@ impl Gateway {
                 draining: Arc::new(AtomicBool::new(false)),
                 token: options.admin_token.map(Into::into),
                 explaining: Arc::new(Semaphore::new(1)),
+                looking: Arc::new(Semaphore::new(4)),
             },
             deliverer: Deliverer { store, novu, metrics: metrics.clone(), lanes },
             settings,
