@@ -159,6 +159,22 @@ fn another_request_goes_under_another_key_and_the_same_transaction() {
 }
 
 #[test]
+fn after_an_outcome_that_stayed_unknown_a_replay_waits_as_a_retry_would() {
+    let novu = Novu::that(|_, _| Behaviour::Reset);
+    let place = Place::new(novu.address, WELCOME);
+    place.write_rules(&rules(novu.address, WELCOME).replace("unknown: 100ms", "unknown: 2s"));
+    let gateway = place.start();
+    gateway.send("msg_1", &sample("user.created"));
+    wait_for_state(&gateway, "msg_1", "welcome", "retrying");
+    novu.now(|_, _| Behaviour::Process);
+    assert_eq!(ask(&gateway, "drop msg_1").fine().stdout, "1 delivery is cancelled\n");
+    assert_eq!(ask(&gateway, "replay msg_1").fine().stdout, "1 event: 1 on the way again\n");
+    let requests = novu.wait_for(2);
+    let pause = requests[1].at.duration_since(requests[0].at);
+    assert!(pause >= Duration::from_millis(1_900), "Novu may still have been at it: {pause:?}");
+}
+
+#[test]
 fn an_event_that_no_route_wanted_is_sent_once_one_wants_it() {
     let novu = Novu::start();
     let place = Place::new(novu.address, WELCOME);
