@@ -1,10 +1,15 @@
 //! The address for the operator: metrics, health and the API. It does not face the internet.
 
+mod criteria;
+mod events;
 mod explain;
+mod refusal;
+mod steer;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderValue, ORIGIN, WWW_AUTHENTICATE};
@@ -20,6 +25,11 @@ use crate::rules::Rules;
 use crate::store::Store;
 use crate::units::now;
 use crate::watcher::{LastReload, ReloadRequest, Reloaded};
+use refusal::Refusal;
+use steer::Lever;
+
+/// How long one who asks waits for others.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What the operator can see and ask for.
 #[derive(Clone)]
@@ -34,6 +44,8 @@ pub struct Admin {
     pub token: Option<Arc<str>>,
     /// One explanation is made at a time.
     pub explaining: Arc<Semaphore>,
+    /// A few look into the store at a time.
+    pub looking: Arc<Semaphore>,
 }
 
 impl Admin {
@@ -49,15 +61,27 @@ impl Admin {
         if let Some(refusal) = self.refuse_stranger(request.headers()) {
             return refusal;
         }
-        match (path, request.method()) {
-            ("/-/reload", &Method::POST) => self.reload().await,
-            ("/-/reload", _) => http::method_not_allowed("POST"),
-            ("/api/rules", &Method::GET) => http::json_answer(StatusCode::OK, &self.rules_page()),
-            ("/api/rules", _) => http::method_not_allowed("GET"),
-            ("/api/explain", &Method::POST) => self.explain(request).await,
-            ("/api/explain", _) => http::method_not_allowed("POST"),
-            _ => not_found(),
-        }
+        let path = path.to_owned();
+        let answer = match (&*path, request.method()) {
+            ("/-/reload", &Method::POST) => Ok(self.reload().await),
+            ("/api/rules", &Method::GET) => Ok(http::json_answer(StatusCode::OK, &self.rules_page())),
+            ("/api/explain", &Method::POST) => Ok(self.explain(request).await),
+            ("/api/events", &Method::GET) => self.find(request.uri()).await,
+            ("/api/replay", &Method::POST) => self.steer(Lever::Replay, request).await,
+            ("/api/drop", &Method::POST) => self.steer(Lever::Drop, request).await,
+            ("/api/pause", &Method::POST) => self.steer(Lever::Pause, request).await,
+            ("/api/resume", &Method::POST) => self.steer(Lever::Resume, request).await,
+            ("/-/reload" | "/api/explain" | "/api/replay" | "/api/drop" | "/api/pause" | "/api/resume", _) => {
+                Ok(http::method_not_allowed("POST"))
+            }
+            ("/api/rules" | "/api/events", _) => Ok(http::method_not_allowed("GET")),
+            (path, method) => match (path.strip_prefix("/api/events/"), method) {
+                (Some(id), &Method::GET) => self.show(id, request.uri()).await,
+                (Some(_), _) => Ok(http::method_not_allowed("GET")),
+                (None, _) => Ok(not_found()),
+            },
+        };
+        answer.unwrap_or_else(Refusal::answer)
     }
 
     /// The metrics address: metrics and health, and nothing else.
@@ -113,6 +137,7 @@ impl Admin {
         for source in self.store.waiting_sources().iter().filter(|source| rules.source(source).is_none()) {
             degraded.push(format!("deliveries of `{source}`, which is no source any more, wait"));
         }
+        degraded.extend(self.store.pauses().iter().map(|pause| format!("{pause} is paused")));
         if self.last().result == Reloaded::Rejected {
             degraded.push("the last change of the rules was rejected; the last good ones run".to_owned());
         }

@@ -1,21 +1,29 @@
 //! The commands, one file each. `check` and `explain` call the server's own functions.
 
 mod check;
+mod criteria;
 mod dev;
+mod drop;
+mod events;
 mod excerpt;
 mod explain;
 mod gateway;
 mod init;
+mod pause;
+mod reasons;
+mod replay;
 mod samples;
 mod schema;
 mod send;
 mod serve;
+mod show;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::clerk;
@@ -48,6 +56,12 @@ enum Command {
     Send(send::Send),
     Samples(samples::Samples),
     Schema(schema::Schema),
+    Events(events::Events),
+    Show(show::Show),
+    Replay(replay::Replay),
+    Drop(drop::Drop),
+    Pause(pause::Pause),
+    Resume(pause::Resume),
 }
 
 /// Where a gateway listens and what it keeps.
@@ -169,6 +183,12 @@ pub fn main() -> ExitCode {
         Command::Send(send) => send.run(),
         Command::Samples(samples) => samples.run(),
         Command::Schema(schema) => schema.run(),
+        Command::Events(events) => events.run(),
+        Command::Show(show) => show.run(),
+        Command::Replay(replay) => replay.run(),
+        Command::Drop(drop) => drop.run(),
+        Command::Pause(pause) => pause.run(),
+        Command::Resume(resume) => resume.run(),
     };
     match ended {
         Ok(status) => status,
@@ -191,6 +211,12 @@ fn own_name() -> String {
 fn print(text: &str) {
     use std::io::Write;
     let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// What the gateway has answered, as this version knows it.
+fn understand<T: DeserializeOwned>(answer: Value) -> Result<T, Failure> {
+    serde_json::from_value(answer)
+        .map_err(|error| Failure::not_fine(format!("the gateway answers in another way: {error}")))
 }
 
 fn print_json(value: &Value) {

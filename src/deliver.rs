@@ -96,15 +96,25 @@ impl Deliverer {
     /// The whole life of one attempt.
     async fn deliver_next(&self, claimed: Claimed, account: &Arc<Account>, probe: bool, settings: &Settings) {
         let moment = now();
-        if is_expired(&claimed, moment) {
+        if let Some((step, outcome)) = self.not_now(&claimed, moment) {
             self.attempts.lanes.released(account, 1, probe, moment);
-            self.record(&claimed, Step::Expired, "expired").await;
+            self.record(&claimed, step, outcome).await;
             return;
         }
         let progress = Progress::from(&claimed);
         let (outcome, step) =
             self.attempts.make(&claimed.source, account, probe, progress, &claimed.request, settings).await;
         self.record(&claimed, step, next::delivery_outcome(outcome)).await;
+    }
+
+    /// Why a delivery that was claimed is not attempted after all, if it is not.
+    fn not_now(&self, claimed: &Claimed, now: Millis) -> Option<(Step, &'static str)> {
+        match claimed.expires_at {
+            Some(at) if at <= now => Some((Step::Expired, "expired")),
+            // Paused since it was claimed: whoever was told so relies on it.
+            _ if self.store.is_paused(&claimed.route, &claimed.source) => Some((Step::GivenBack { due: now }, "")),
+            _ => None,
+        }
     }
 
     async fn record(&self, claimed: &Claimed, step: Step, outcome: &str) {
@@ -142,8 +152,4 @@ fn bulk_room(bulk: rate::Bulk) -> (Option<BulkRoom>, Option<Millis>) {
         rate::Bulk::Yes { least } => (room(least, novu_bulk::MOST), None),
         rate::Bulk::At(moment) => (room(novu_bulk::MOST, 0), Some(moment)),
     }
-}
-
-fn is_expired(claimed: &Claimed, now: Millis) -> bool {
-    claimed.expires_at.is_some_and(|at| at <= now)
 }

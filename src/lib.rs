@@ -27,6 +27,8 @@
 //!   claimed delivery.
 //! - **Bounded.** Whatever a file of rules holds, reading it, testing it and rendering an event with it
 //!   take little time and memory.
+//! - **What failed is kept.** [`replay`] takes an event through today's rules and keeps transaction ids:
+//!   what failed is mended, and what was delivered is never doubled.
 //! - **Two listeners.** Webhooks face the internet; metrics, health and the API do not.
 //! - Nothing logs, labels or echoes a body, an address, a code, a link or a secret.
 //!
@@ -76,6 +78,9 @@ pub mod units;
 // What looks, and sends nothing.
 pub mod explain;
 pub mod schema;
+
+// What sends again.
+pub mod replay;
 
 // What runs it.
 pub mod admin;

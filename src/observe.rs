@@ -141,6 +141,18 @@ impl Metrics {
         self.deliveries.with_label_values(&[route, outcome]).inc();
     }
 
+    /// Deliveries that are dead from the start, by route, and why.
+    pub fn unsendable(&self, source: &str, event: &str, unsendable: &[(Arc<str>, &'static str)]) {
+        for (route, reason) in unsendable {
+            self.delivery(route, "render_failed");
+            tracing::warn!(%source, event, %route, reason, "dead");
+        }
+    }
+
+    pub fn cancelled(&self, route: &str, count: u64) {
+        self.deliveries.with_label_values(&[route, "cancelled"]).inc_by(count);
+    }
+
     pub fn delivered(&self, route: &str, delay: Millis) {
         self.delivery(route, "delivered");
         self.delivery_delay.with_label_values(&[route]).observe(delay.max(0) as f64 / 1000.0);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::observe::Metrics;
 use crate::render::{Delivery, Unsendable};
 use crate::rules::Rules;
-use crate::store::{self, Store};
+use crate::store::{self, Replayed, Store};
 use crate::units::Millis;
 use crate::verify::{self, Received, Rejection};
 
@@ -62,15 +62,16 @@ pub async fn receive(
     let (routes, revision) = (decision.routes.clone(), decision.revision.clone());
     let unsendable = unsendable(&decision.deliveries);
     match store.accept(event, decision, rules.settings.queue_limit).await? {
-        store::Receipt::Duplicate { routes, revision } => {
+        store::Receipt::Duplicate { routes, revision, replayed } => {
+            if let Some(Replayed { sent, expired, dead, left, .. }) = replayed {
+                tracing::info!(%source, event = event_id, sent, expired, dead = dead.len(), left, "replayed");
+                metrics.unsendable(source, &event_id, &dead);
+            }
             Ok(Receipt { event_id, outcome: Kept::Duplicate, routes, revision })
         }
         store::Receipt::Accepted => {
             metrics.event(source, kind.as_deref(), &routes);
-            for (route, reason) in unsendable {
-                metrics.delivery(&route, "render_failed");
-                tracing::warn!(%source, event = event_id, %route, reason, "dead");
-            }
+            metrics.unsendable(source, &event_id, &unsendable);
             let outcome = if routes.is_empty() { Kept::Unrouted } else { Kept::Accepted };
             let routes = routes.iter().map(|route| route.to_string()).collect();
             Ok(Receipt { event_id, outcome, routes, revision })

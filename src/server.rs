@@ -156,6 +156,7 @@ impl Gateway {
                 draining: Arc::new(AtomicBool::new(false)),
                 token: options.admin_token.map(Into::into),
                 explaining: Arc::new(Semaphore::new(1)),
+                looking: Arc::new(Semaphore::new(4)),
             },
             upkeep: Upkeep { store: store.clone(), metrics: metrics.clone(), settings: settings.clone() },
             deliverer: Deliverer { store, attempts: Attempts { novu, metrics: metrics.clone(), lanes } },

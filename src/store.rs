@@ -95,8 +95,13 @@ impl Change {
 pub enum Receipt {
     /// It is durable, and so are its deliveries.
     Accepted,
-    /// It had been here before, and this is what was decided then. What was dead of it is on its way again.
-    Duplicate { routes: Vec<String>, revision: String },
+    /// It had been here before, and this is what was decided then.
+    Duplicate {
+        routes: Vec<String>,
+        revision: String,
+        /// What was done about it, if some of it was dead.
+        replayed: Option<Replayed>,
+    },
 }
 
 /// Why an event cannot be kept now.
@@ -201,11 +206,12 @@ impl Store {
         self.write(move |group| steer::pause(group, &pause, now, shared)).await.ok_or(Unavailable::NotWritable)
     }
 
-    /// Ends a pause, and says whether there was one. What it kept back goes on its way by and by.
+    /// Ends every pause of this route, or of this source; each of them, if none is named. Says how many there were. What
+    /// they kept back goes on its way by and by.
     ///
     /// # Errors
     /// The store cannot be written.
-    pub async fn resume(&self, pause: Pause) -> Result<bool, Unavailable> {
+    pub async fn resume(&self, pause: Pause) -> Result<u64, Unavailable> {
         let shared = self.shared.clone();
         let ended = self.write(move |group| steer::resume(group, &pause, shared)).await;
         let ended = ended.ok_or(Unavailable::NotWritable)?;
@@ -257,6 +263,11 @@ impl Store {
     /// The sources that had something to deliver at the last look around.
     pub fn waiting_sources(&self) -> Vec<String> {
         self.shared.waiting_sources().clone()
+    }
+
+    /// Whether a pause keeps back what this route makes of events from this source.
+    pub fn is_paused(&self, route: &str, source: &str) -> bool {
+        self.shared.pauses().iter().any(|pause| pause.holds(route, source))
     }
 
     /// What is paused.

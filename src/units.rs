@@ -46,6 +46,47 @@ pub fn rate_pattern() -> String {
     pattern(&RATES)
 }
 
+/// A moment as RFC 3339 writes it, in UTC and always as long.
+pub fn timestamp(moment: Millis) -> String {
+    // Beyond the year 9999 there is no way to write it.
+    let moment = jiff::Timestamp::from_millisecond(moment).unwrap_or(jiff::Timestamp::MAX);
+    format!("{moment:.3}")
+}
+
+/// A moment in JSON: RFC 3339, in UTC.
+pub mod moment {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    use super::{Millis, timestamp};
+
+    pub fn serialize<S: Serializer>(moment: &Millis, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&timestamp(*moment))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Millis, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse::<jiff::Timestamp>().map(jiff::Timestamp::as_millisecond).map_err(D::Error::custom)
+    }
+}
+
+/// The same where there may be none.
+pub mod maybe_moment {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{Millis, moment};
+
+    #[derive(Serialize, Deserialize)]
+    struct Moment(#[serde(with = "moment")] Millis);
+
+    pub fn serialize<S: Serializer>(moment: &Option<Millis>, serializer: S) -> Result<S::Ok, S::Error> {
+        moment.map(Moment).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Millis>, D::Error> {
+        Ok(Option::deserialize(deserializer)?.map(|Moment(moment)| moment))
+    }
+}
+
 /// Two digits a byte, in small letters.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -85,6 +126,13 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(parse_duration(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn moments_are_written_in_utc() {
+        for (moment, expected) in [(1_500, "1970-01-01T00:00:01.500Z"), (i64::MAX, "9999-12-30T22:00:00.999Z")] {
+            assert_eq!(timestamp(moment), expected);
         }
     }
 

@@ -1,61 +1,26 @@
 //! `POST /api/explain`: one event through the rules that run, or through a draft of others.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use hyper::body::{Bytes, Incoming};
 use hyper::{Request, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::Admin;
+use super::refusal::{Refusal, single};
+use super::{Admin, PATIENCE};
 use crate::clerk;
 use crate::compiled::Compiled;
 use crate::config::MAX_FILE_BYTES;
 use crate::explain::{self, Explanation, Question};
-use crate::http::{self, Answer, BodyError};
+use crate::http::{self, Answer};
 use crate::outside::Outside;
-use crate::problem::Problem;
 use crate::rules::Rules;
 use crate::store::Store;
 use crate::verify::Event;
 
 /// The most changes to one event. Each costs a copy of it.
 const MOST_CHANGES: usize = 1_000;
-/// How long one explanation waits for another.
-const PATIENCE: Duration = Duration::from_secs(3);
-
-/// Why there is no explanation.
-struct Refusal {
-    status: StatusCode,
-    code: &'static str,
-    message: String,
-    /// What is wrong with the draft, if it is that.
-    problems: Option<Vec<Problem>>,
-}
-
-impl Refusal {
-    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), problems: None }
-    }
-
-    fn bad_request(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "bad_request", message)
-    }
-
-    fn unavailable(message: &str) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
-    }
-
-    fn answer(self) -> Answer {
-        let mut body = json!({"error": {"code": self.code, "message": self.message}});
-        if let Some(problems) = self.problems {
-            body["problems"] = json!(problems);
-        }
-        http::json_answer(self.status, &body)
-    }
-}
-
 impl Admin {
     /// One at a time, on a thread of its own: neither webhooks nor the end of the process wait for it.
     pub(super) async fn explain(self, request: Request<Incoming>) -> Answer {
@@ -68,7 +33,7 @@ impl Admin {
         let limit = rules.settings.body_limit + MAX_FILE_BYTES;
         let body = match http::read_body(request, limit).await {
             Ok(body) => body,
-            Err(error) => return unread(&error, limit).answer(),
+            Err(error) => return Refusal::unread(&error, limit).answer(),
         };
         match think(move || answer(&body, &rules, &self.store), turn).await {
             Some(Ok(explanation)) => http::answer(StatusCode::OK, "application/json", explanation),
@@ -88,19 +53,6 @@ async fn think<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static, tur
     });
     drop(thread.ok()?);
     answer.await.ok()
-}
-
-fn unread(error: &BodyError, limit: usize) -> Refusal {
-    match error {
-        BodyError::TooLarge => {
-            let message = format!("the body has more than {limit} bytes");
-            Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
-        }
-        BodyError::Timeout | BodyError::Lost => {
-            Refusal::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the request came too slowly")
-        }
-        BodyError::Busy => Refusal::unavailable("too many requests are being read"),
-    }
 }
 
 fn answer(body: &Bytes, running: &Arc<Rules>, store: &Store) -> Result<String, Refusal> {
@@ -157,21 +109,7 @@ fn stored(
     store: &Store,
     change: impl FnOnce(&mut Value) -> Result<(), Refusal>,
 ) -> Result<Event, Refusal> {
-    let mut found = store.events(id, source).map_err(|error| {
-        tracing::error!(%error, "the store cannot be read");
-        Refusal::unavailable("the store cannot be read")
-    })?;
-    let event = match (found.pop(), found.pop()) {
-        (Some(event), None) => event,
-        (Some(one), Some(other)) => {
-            let message = format!("`{id}` came from `{}` and from `{}`; name the `source`", other.source, one.source);
-            return Err(Refusal::bad_request(message));
-        }
-        (None, _) => {
-            let message = format!("the gateway holds no event `{id}`");
-            return Err(Refusal::new(StatusCode::NOT_FOUND, "unknown_event", message));
-        }
-    };
+    let event = single(id, store.events(id, source)?, |event| &event.source)?;
     if rules.source(&event.source).is_none() {
         let message = format!("`{id}` came from `{}`, and the rules have no such source", event.source);
         return Err(Refusal::bad_request(message));

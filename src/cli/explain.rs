@@ -94,7 +94,7 @@ impl Explain {
         };
         // Not through a `Value`, which would forget the order of the changes.
         let body = serde_json::to_string(&question).map_err(|error| Failure::not_fine(error.to_string()))?;
-        self.gateway.post("/api/explain", body)
+        self.gateway.open()?.post("/api/explain", body)
     }
 }
 

@@ -1,19 +1,21 @@
 //! How commands ask a gateway that runs, at its admin address.
 
+use std::fmt::Display;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use clap::Args;
 use reqwest::header::CONTENT_TYPE;
-use reqwest::{StatusCode, Url};
+use reqwest::{RequestBuilder, StatusCode, Url};
 use serde_json::Value;
+use tokio::runtime::Runtime;
 
 use super::Failure;
 use super::serve::{admin_token, runtime};
 use crate::novu;
 
-/// No answer takes this long.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// No answer takes this long: dropping a million deliveries takes a minute.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 #[derive(Args)]
 pub struct GatewayArgument {
@@ -22,21 +24,52 @@ pub struct GatewayArgument {
     gateway: String,
 }
 
-impl GatewayArgument {
-    /// Posts JSON to the admin address, and returns the JSON of the answer.
+/// The way to a gateway.
+pub struct Gateway<'a> {
+    argument: &'a GatewayArgument,
+    client: reqwest::Client,
+    runtime: Runtime,
+}
+
+impl Gateway<'_> {
+    /// Asks for what is at a path, given by its parts, and returns the JSON of the answer.
+    pub fn get(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Value, Failure> {
+        let mut url = Url::parse(&self.argument.url("")).map_err(|error| self.argument.unusable(&error))?;
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        url.query_pairs_mut().extend_pairs(query);
+        self.exchange(self.client.get(url))
+    }
+
+    /// Posts JSON to a path, and returns the JSON of the answer.
     pub fn post(&self, path: &str, body: String) -> Result<Value, Failure> {
-        let url = format!("{}{path}", self.gateway.trim_end_matches('/'));
-        runtime()?.block_on(async {
-            let request = client(&url)?.post(&url).header(CONTENT_TYPE, "application/json").body(body);
-            let request = match admin_token() {
-                Some(token) => request.bearer_auth(token),
-                None => request,
-            };
-            let response = request.timeout(PATIENCE).send().await.map_err(|error| self.unreachable(&error))?;
+        let request = self.client.post(self.argument.url(path));
+        self.exchange(request.header(CONTENT_TYPE, "application/json").body(body))
+    }
+
+    fn exchange(&self, request: RequestBuilder) -> Result<Value, Failure> {
+        let request = match admin_token() {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        };
+        self.runtime.block_on(async {
+            let unreachable = |error| self.argument.unreachable(&error);
+            let response = request.timeout(PATIENCE).send().await.map_err(unreachable)?;
             let status = response.status();
-            let answer = response.text().await.map_err(|error| self.unreachable(&error))?;
-            self.read(status, &answer)
+            let answer = response.text().await.map_err(unreachable)?;
+            self.argument.read(status, &answer)
         })
+    }
+}
+
+impl GatewayArgument {
+    pub fn open(&self) -> Result<Gateway<'_>, Failure> {
+        Ok(Gateway { argument: self, client: client(&self.gateway)?, runtime: runtime()? })
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.gateway.trim_end_matches('/'))
     }
 
     fn read(&self, status: StatusCode, answer: &str) -> Result<Value, Failure> {
@@ -61,12 +94,16 @@ impl GatewayArgument {
         }
     }
 
+    fn unusable(&self, error: &dyn Display) -> Failure {
+        Failure {
+            hint: Some("such as `http://127.0.0.1:9464`".to_owned()),
+            ..Failure::usage(format!("`{}` cannot be asked: {error}", self.gateway))
+        }
+    }
+
     fn unreachable(&self, error: &reqwest::Error) -> Failure {
         match error.is_builder() {
-            true => Failure {
-                hint: Some("such as `http://127.0.0.1:9464`".to_owned()),
-                ..Failure::usage(format!("`{}` cannot be asked: {error}", self.gateway))
-            },
+            true => self.unusable(error),
             false => Failure {
                 hint: Some("start one, or name its admin address with `--gateway URL`".to_owned()),
                 ..Failure::not_fine(format!("no gateway answers at {}", self.gateway))

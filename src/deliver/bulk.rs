@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use tokio::task::JoinSet;
 
 use super::next::{Standing, attempt_result, delivery_outcome, next_step};
-use super::{Deliverer, Progress, is_expired};
+use super::{Deliverer, Progress};
 use crate::novu::bulk::{Bulk, COST, body};
 use crate::novu::{Account, Outcome, Reason, Response};
 use crate::settings::{Retry, Settings};
@@ -22,8 +22,13 @@ impl Deliverer {
     /// The whole life of one call for many.
     pub(super) async fn deliver_bulk(self, claimed: Vec<Claimed>, account: Arc<Account>, settings: Arc<Settings>) {
         let moment = now();
-        let (expired, members): (Vec<_>, Vec<_>) = claimed.into_iter().partition(|claimed| is_expired(claimed, moment));
-        let mut ends: Vec<End> = expired.into_iter().map(|claimed| (claimed, Step::Expired, "expired")).collect();
+        let (mut ends, mut members) = (Vec::new(), Vec::with_capacity(claimed.len()));
+        for claimed in claimed {
+            match self.not_now(&claimed, moment) {
+                Some((step, outcome)) => ends.push((claimed, step, outcome)),
+                None => members.push(claimed),
+            }
+        }
         if members.is_empty() {
             self.attempts.lanes.released(&account, COST, false, moment);
         } else {

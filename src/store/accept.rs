@@ -7,6 +7,7 @@ use super::sqlite::{Group, Result};
 use super::{Receipt, Unavailable};
 use crate::render::{Delivery, Unsendable};
 use crate::rules::Decision;
+use crate::units::Millis;
 use crate::verify::Event;
 
 pub fn accept(
@@ -19,7 +20,7 @@ pub fn accept(
         return duplicate(group, known, event, decision, queue_limit);
     }
     if is_remembered(&group.transaction, event)? {
-        return Ok(Ok(Receipt::Duplicate { routes: Vec::new(), revision: decision.revision.clone() }));
+        return Ok(Ok(Receipt::Duplicate { routes: Vec::new(), revision: decision.revision.clone(), replayed: None }));
     }
     if let Err(unavailable) = group.room_for(decision.deliveries.len(), queue_limit) {
         return Ok(Err(unavailable));
@@ -42,13 +43,13 @@ pub fn accept(
     drop(statement);
     let id = group.transaction.last_insert_rowid();
     for delivery in &decision.deliveries {
-        insert_delivery(group, id, event, delivery)?;
+        insert_delivery(group, id, event, delivery, event.received_at)?;
     }
     Ok(Ok(Receipt::Accepted))
 }
 
 /// Adds a delivery of an event: due at once, or dead if it cannot be sent as it is.
-pub fn insert_delivery(group: &mut Group<'_>, id: i64, event: &Event, delivery: &Delivery) -> Result<()> {
+pub fn insert_delivery(group: &mut Group<'_>, id: i64, event: &Event, delivery: &Delivery, now: Millis) -> Result<()> {
     let mut statement = group.transaction.prepare_cached(
         "INSERT INTO deliveries
              (event, source, route, transaction_id, priority, sensitive, state, due_at, expires_at, ended_at, reason, request)
@@ -64,9 +65,9 @@ pub fn insert_delivery(group: &mut Group<'_>, id: i64, event: &Event, delivery: 
         delivery.priority as i64,
         delivery.sensitive,
         if request.is_some() { 0 } else { 3 },
-        event.received_at,
+        now,
         delivery.expires_at,
-        reason.map(|_| event.received_at),
+        reason.map(|_| now),
         reason,
         request,
     ])?;
@@ -102,17 +103,18 @@ fn duplicate(
     decision: &Decision,
     queue_limit: u64,
 ) -> Result<std::result::Result<Receipt, Unavailable>> {
+    let mut replayed = None;
     if has_dead(&group.transaction, id)? {
-        let replayed = replay::replay(group, event, decision, &Again::dead(), queue_limit, event.received_at)?;
-        if let Err(unavailable) = replayed {
-            return Ok(Err(unavailable));
+        match replay::replay(group, event, decision, &Again::dead(), queue_limit, event.received_at)? {
+            Ok(done) => replayed = done,
+            Err(unavailable) => return Ok(Err(unavailable)),
         }
     }
     let mut statement = group
         .transaction
         .prepare_cached("SELECT route FROM deliveries WHERE event = ?1 GROUP BY route ORDER BY min(id)")?;
     let routes = statement.query_map([id], |row| row.get(0))?.collect::<Result<_>>()?;
-    Ok(Ok(Receipt::Duplicate { routes, revision }))
+    Ok(Ok(Receipt::Duplicate { routes, revision, replayed }))
 }
 
 fn has_dead(transaction: &Transaction<'_>, id: i64) -> Result<bool> {

@@ -5,13 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OpenFlags, Result, Row, params};
+use serde::{Deserialize, Serialize};
 
 use super::Pause;
-use crate::units::Millis;
+use crate::units::{Millis, maybe_moment, moment};
 
 pub use rusqlite::Error as ReadError;
 
-/// The most events that one look goes through.
+/// The most rows that one look goes through.
 const MOST_SCANNED: usize = 10_000;
 
 /// An event as it was kept.
@@ -39,7 +40,8 @@ pub struct Filter {
 }
 
 /// Where a delivery stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum State {
     Paused,
     New,
@@ -51,8 +53,8 @@ pub enum State {
     Cancelled,
 }
 
-/// Events that were found, the newest first.
-#[derive(Debug, Default)]
+/// Events that were found, the newest first. Its JSON is what scripts rely on: it may grow, never change.
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Found {
     pub events: Vec<Recorded>,
     /// What to look before for more; none at the end.
@@ -60,13 +62,16 @@ pub struct Found {
 }
 
 /// An event and what becomes of it, without anything of its body.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Recorded {
     /// Later events have larger ones.
+    #[serde(skip)]
     pub key: i64,
     pub id: String,
     pub source: String,
+    #[serde(rename = "type")]
     pub kind: Option<String>,
+    #[serde(with = "moment")]
     pub received_at: Millis,
     /// The rules that decided it when it came.
     pub revision: String,
@@ -76,15 +81,18 @@ pub struct Recorded {
 }
 
 /// A delivery, without anything of its request.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct RecordedDelivery {
     pub route: String,
     pub transaction_id: String,
     pub state: State,
     pub attempts: i64,
     /// When the next attempt is due.
+    #[serde(with = "moment")]
     pub due_at: Millis,
+    #[serde(with = "maybe_moment")]
     pub expires_at: Option<Millis>,
+    #[serde(with = "maybe_moment")]
     pub ended_at: Option<Millis>,
     /// Of the last attempt that failed, or why there was none.
     pub reason: Option<String>,
@@ -115,6 +123,18 @@ impl State {
             3 => State::Dead,
             4 => State::Expired,
             _ => State::Cancelled,
+        }
+    }
+
+    pub(super) fn is_unfinished(self) -> bool {
+        matches!(self, State::Paused | State::New | State::Retrying | State::Sending)
+    }
+
+    /// What waits is laid aside when its turn comes, if a pause keeps it back.
+    pub(super) fn under(self, pauses: &[Pause], route: &str, source: &str) -> Self {
+        match self {
+            State::New | State::Retrying if pauses.iter().any(|pause| pause.holds(route, source)) => State::Paused,
+            state => state,
         }
     }
 
@@ -200,9 +220,10 @@ pub fn find(path: &Path, filter: &Filter, pauses: &[Pause], limit: usize) -> Res
     let mut scanned = 0;
     while let Some(row) = keys.next()? {
         let key = row.get(0)?;
-        scanned += 1;
-        found.events.extend(load(&connection, key, pauses)?.filter(|event| filter.wants(event)));
-        if scanned == MOST_SCANNED || found.events.len() == limit {
+        let event = load(&connection, key, pauses)?;
+        scanned += 1 + event.as_ref().map_or(0, |event| event.deliveries.len());
+        found.events.extend(event.filter(|event| filter.wants(event)));
+        if scanned >= MOST_SCANNED || found.events.len() == limit {
             found.next = Some(key);
             break;
         }
@@ -237,11 +258,7 @@ fn load(connection: &Connection, key: i64, pauses: &[Pause]) -> Result<Option<Re
 fn delivery(row: &Row<'_>, source: &str, pauses: &[Pause]) -> Result<RecordedDelivery> {
     let route: String = row.get(0)?;
     let attempts = row.get(3)?;
-    let state = match State::of(row.get(2)?, attempts) {
-        // It is laid aside when its turn comes.
-        State::New | State::Retrying if pauses.iter().any(|pause| pause.holds(&route, source)) => State::Paused,
-        state => state,
-    };
+    let state = State::of(row.get(2)?, attempts).under(pauses, &route, source);
     Ok(RecordedDelivery {
         route,
         transaction_id: row.get(1)?,

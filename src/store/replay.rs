@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::accept::{insert_delivery, known};
 use super::read::State;
 use super::sqlite::{Group, Result};
+use super::steer::cancel;
 use super::{Change, Unavailable};
 use crate::render::{Delivery, Priority, Unsendable};
 use crate::rules::Decision;
@@ -28,7 +29,7 @@ pub struct Again {
 }
 
 /// What became of an event that was replayed: deliveries by what was done with them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Replayed {
     /// On their way.
     pub sent: u64,
@@ -36,10 +37,23 @@ pub struct Replayed {
     pub delivered: u64,
     /// They were on their way already.
     pub waiting: u64,
-    /// Today's rules cannot make a request of them.
-    pub dead: u64,
+    /// Too old to be sent, by today's rules.
+    pub expired: u64,
+    /// Today's rules cannot make a request of them: of which route, and why.
+    pub dead: Vec<(Arc<str>, &'static str)>,
     /// Today's rules do not make them any more.
     pub left: u64,
+}
+
+impl Replayed {
+    fn count(&mut self, delivery: &Delivery, now: Millis) {
+        match &delivery.request {
+            Err(unsendable) => self.dead.push((delivery.route.clone(), unsendable.code())),
+            // It is on its way, and will not get far.
+            Ok(_) if delivery.expires_at.is_some_and(|at| at <= now) => self.expired += 1,
+            Ok(_) => self.sent += 1,
+        }
+    }
 }
 
 impl Again {
@@ -48,10 +62,8 @@ impl Again {
     }
 
     fn revives(&self, state: State) -> bool {
-        match self.state {
-            None => matches!(state, State::Dead | State::Expired | State::Cancelled),
-            Some(wanted) => state == wanted,
-        }
+        matches!(state, State::Dead | State::Expired | State::Cancelled)
+            && self.state.is_none_or(|wanted| wanted == state)
     }
 }
 
@@ -90,27 +102,28 @@ pub fn replay(
         if again.low {
             delivery.priority = Priority::Low;
         }
-        let count = mark(&mut rows, &delivery.transaction_id);
-        if count == 0 || again.anew {
-            if count > 0 {
-                delivery.rename(count);
-            }
-            insert_delivery(group, id, event, &delivery)?;
-            count_new(&delivery, &mut replayed);
-            continue;
+        let mut family = family(&mut rows, &delivery.transaction_id);
+        let count = family.len();
+        // The last one stands for all before it.
+        let last = if again.anew { None } else { family.pop() };
+        for dead in family.iter().filter(|row| row.state == State::Dead) {
+            supersede(group, dead.id, now)?;
         }
-        let base = delivery.transaction_id.clone();
-        for row in rows.iter().filter(|row| is_of(&row.transaction_id, &base)) {
-            match row.state {
-                State::Delivered => replayed.delivered += 1,
-                State::Dead | State::Expired | State::Cancelled if again.revives(row.state) => {
-                    delivery.transaction_id.clone_from(&row.transaction_id);
-                    revive(group, row, &mut delivery, now)?;
-                    count_new(&delivery, &mut replayed);
+        match last {
+            None => {
+                if count > 0 {
+                    delivery.rename(count);
                 }
-                State::Dead | State::Expired | State::Cancelled => {}
-                _ => replayed.waiting += 1,
+                insert_delivery(group, id, event, &delivery, now)?;
+                replayed.count(&delivery, now);
             }
+            Some(Row { state: State::Delivered, .. }) => replayed.delivered += 1,
+            Some(row) if again.revives(row.state) => {
+                delivery.transaction_id.clone_from(&row.transaction_id);
+                revive(group, row, &mut delivery, now)?;
+                replayed.count(&delivery, now);
+            }
+            Some(row) => replayed.waiting += u64::from(row.state.is_unfinished()),
         }
     }
     for row in rows.iter().filter(|row| !row.made && row.state == State::Dead) {
@@ -123,9 +136,9 @@ pub fn replay(
 }
 
 fn rows(group: &Group<'_>, event: i64) -> Result<Vec<Row>> {
-    let mut statement = group
-        .transaction
-        .prepare_cached("SELECT id, route, transaction_id, state, attempts FROM deliveries WHERE event = ?1")?;
+    let mut statement = group.transaction.prepare_cached(
+        "SELECT id, route, transaction_id, state, attempts FROM deliveries WHERE event = ?1 ORDER BY id",
+    )?;
     let rows = statement.query_map([event], |row| {
         Ok(Row {
             id: row.get(0)?,
@@ -138,29 +151,26 @@ fn rows(group: &Group<'_>, event: i64) -> Result<Vec<Row>> {
     rows.collect()
 }
 
-/// How many there are of a delivery: itself, and what was sent anew.
-fn mark(rows: &mut [Row], transaction_id: &str) -> usize {
-    let of_it = rows.iter_mut().filter(|row| is_of(&row.transaction_id, transaction_id));
-    of_it.map(|row| row.made = true).count()
+/// A delivery and what was sent anew of it, in their order.
+fn family<'a>(rows: &'a mut [Row], transaction_id: &str) -> Vec<&'a Row> {
+    let is_of = |row: &&mut Row| {
+        let rest = row.transaction_id.strip_prefix(transaction_id);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
+    };
+    let mark = |row: &'a mut Row| {
+        row.made = true;
+        &*row
+    };
+    rows.iter_mut().filter(is_of).map(mark).collect()
 }
 
-fn is_of(transaction_id: &str, base: &str) -> bool {
-    transaction_id.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
-}
-
-fn count_new(delivery: &Delivery, replayed: &mut Replayed) {
-    match delivery.request {
-        Ok(_) => replayed.sent += 1,
-        Err(_) => replayed.dead += 1,
-    }
-}
-
-/// What has ended starts again, as today's rules make it and under the id that it has.
+/// What has ended starts again, as today's rules make it and under the id that it has. What was dropped after an
+/// outcome that stayed unknown waits as long as it would have.
 fn revive(group: &mut Group<'_>, row: &Row, delivery: &mut Delivery, now: Millis) -> Result<()> {
     delivery.stamp();
     let mut statement = group.transaction.prepare_cached(
-        "UPDATE deliveries SET priority = ?2, sensitive = ?3, state = ?4, due_at = ?5, expires_at = ?6, attempts = 0,
-             waited = 0, ended_at = ?7, reason = ?8, answer = NULL, request = ?9
+        "UPDATE deliveries SET priority = ?2, sensitive = ?3, state = ?4, due_at = max(due_at, ?5), expires_at = ?6,
+             attempts = 0, waited = 0, ended_at = ?7, reason = ?8, answer = NULL, request = ?9
          WHERE id = ?1",
     )?;
     let request = delivery.request.as_ref().ok().map(Value::to_string);
@@ -188,12 +198,8 @@ fn revive(group: &mut Group<'_>, row: &Row, delivery: &mut Delivery, now: Millis
     Ok(())
 }
 
-/// Its route makes others of the event now.
+/// Another one has taken its place.
 fn supersede(group: &mut Group<'_>, id: i64, now: Millis) -> Result<()> {
-    let mut statement = group
-        .transaction
-        .prepare_cached("UPDATE deliveries SET state = 5, ended_at = ?2, reason = 'superseded' WHERE id = ?1")?;
-    statement.execute(params![id, now])?;
     group.change.dead -= 1;
-    Ok(())
+    cancel(group, id, "superseded", now)
 }

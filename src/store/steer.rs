@@ -1,8 +1,11 @@
 //! The brake: what is paused, let go again, and cancelled.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Row, named_params, params};
+use serde::{Deserialize, Serialize};
 
 use super::Shared;
 use super::read::{Filter, State};
@@ -13,16 +16,17 @@ use crate::units::Millis;
 const STEP: i64 = 1_000;
 
 /// Deliveries that are kept back: of a route, of a source, of both, or all there are.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pause {
-    pub route: Option<Arc<str>>,
-    pub source: Option<Arc<str>>,
+    pub route: Option<String>,
+    pub source: Option<String>,
 }
 
 /// What one step of a long work has done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Chunk {
-    pub dropped: u64,
+    /// How many of each route.
+    pub dropped: BTreeMap<String, u64>,
     /// They cannot be stopped any more: their attempts are under way.
     pub sending: u64,
     /// Where to go on; none at the end.
@@ -45,9 +49,20 @@ impl Pause {
     }
 }
 
+impl fmt::Display for Pause {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.route, &self.source) {
+            (Some(route), Some(source)) => write!(formatter, "route `{route}` for source `{source}`"),
+            (Some(route), None) => write!(formatter, "route `{route}`"),
+            (None, Some(source)) => write!(formatter, "every route for source `{source}`"),
+            (None, None) => formatter.write_str("every route"),
+        }
+    }
+}
+
 pub fn pauses(connection: &Connection) -> Result<Vec<Pause>> {
     let mut statement = connection.prepare_cached("SELECT route, source FROM pauses ORDER BY since")?;
-    let name = |name: String| Some(name).filter(|name| !name.is_empty()).map(Arc::from);
+    let name = |name: String| Some(name).filter(|name| !name.is_empty());
     let rows = statement.query_map([], |row| Ok(Pause { route: name(row.get(0)?), source: name(row.get(1)?) }))?;
     rows.collect()
 }
@@ -58,10 +73,13 @@ pub fn pause(group: &mut Group<'_>, pause: &Pause, now: Millis, shared: Arc<Shar
     tell(group, shared)
 }
 
-pub fn resume(group: &mut Group<'_>, pause: &Pause, shared: Arc<Shared>) -> Result<bool> {
-    let ended = group.transaction.execute("DELETE FROM pauses WHERE route = ?1 AND source = ?2", pause.columns())?;
+/// Ends every pause of this route, or of this source; each of them, if none is named.
+pub fn resume(group: &mut Group<'_>, pause: &Pause, shared: Arc<Shared>) -> Result<u64> {
+    let ended = group
+        .transaction
+        .execute("DELETE FROM pauses WHERE ?1 IN ('', route) AND ?2 IN ('', source)", pause.columns())?;
     tell(group, shared)?;
-    Ok(ended > 0)
+    Ok(ended as u64)
 }
 
 fn tell(group: &mut Group<'_>, shared: Arc<Shared>) -> Result<()> {
@@ -101,59 +119,63 @@ pub fn drop_chunk(group: &mut Group<'_>, filter: &Filter, after: Cursor, now: Mi
     let next = candidates.last().filter(|_| candidates.len() as i64 == STEP).map(|last| (last.event, last.id));
     let mut chunk = Chunk { next, ..Chunk::default() };
     for candidate in candidates.into_iter().filter(|candidate| candidate.wanted) {
-        let state = candidate.state;
-        match state {
-            State::Sending => chunk.sending += 1,
-            _ => {
-                let mut cancel = group.transaction.prepare_cached(
-                    "UPDATE deliveries SET state = 5, ended_at = ?2, reason = 'dropped' WHERE id = ?1",
-                )?;
-                cancel.execute(params![candidate.id, now])?;
-                match state {
-                    State::Dead => group.change.dead -= 1,
-                    _ => group.change.wait(candidate.attempts, -1),
-                }
-                chunk.dropped += 1;
-            }
+        if candidate.state == State::Sending {
+            chunk.sending += 1;
+            continue;
         }
+        cancel(group, candidate.id, "dropped", now)?;
+        match candidate.state {
+            State::Dead => group.change.dead -= 1,
+            _ => group.change.wait(candidate.attempts, -1),
+        }
+        *chunk.dropped.entry(candidate.route).or_default() += 1;
     }
     Ok(chunk)
+}
+
+pub fn cancel(group: &Group<'_>, id: i64, reason: &str, now: Millis) -> Result<()> {
+    let mut statement = group
+        .transaction
+        .prepare_cached("UPDATE deliveries SET state = 5, ended_at = ?2, reason = ?3 WHERE id = ?1")?;
+    statement.execute(params![id, now, reason]).map(drop)
 }
 
 /// A delivery that may be dropped.
 struct Candidate {
     event: i64,
     id: i64,
+    route: String,
     state: State,
     attempts: i64,
     wanted: bool,
 }
 
 fn candidates(group: &Group<'_>, filter: &Filter, (event, id): Cursor) -> Result<Vec<Candidate>> {
-    // Each text stands on an index of its own.
-    let mut statement = group.transaction.prepare_cached(match filter.state {
-        Some(State::Dead) => {
-            "SELECT deliveries.event, deliveries.id, state, attempts, route, deliveries.source, event_id, type
-             FROM deliveries JOIN events ON events.id = deliveries.event
-             WHERE state > 2 AND state = 3 AND deliveries.event >= ?1 AND (deliveries.event > ?1 OR deliveries.id > ?2)
-             ORDER BY deliveries.event, deliveries.id LIMIT ?3"
-        }
-        _ => {
-            "SELECT deliveries.event, deliveries.id, state, attempts, route, deliveries.source, event_id, type
-             FROM deliveries JOIN events ON events.id = deliveries.event
-             WHERE state < 2 AND deliveries.event >= ?1 AND (deliveries.event > ?1 OR deliveries.id > ?2)
-             ORDER BY deliveries.event, deliveries.id LIMIT ?3"
-        }
-    })?;
-    let rows = statement.query_map(params![event, id, STEP], |row| {
-        let attempts = row.get(3)?;
-        let state = State::of(row.get(2)?, attempts);
-        let [route, source, event_id]: [String; 3] = [row.get(4)?, row.get(5)?, row.get(6)?];
-        let kind: Option<String> = row.get(7)?;
-        let wanted = filter.wants_event(&event_id, &source, kind.as_deref())
-            && filter.route.as_ref().is_none_or(|wanted| **wanted == *route)
-            && filter.state.is_none_or(|wanted| wanted == state || state == State::Sending);
-        Ok(Candidate { event: row.get(0)?, id: row.get(1)?, state, attempts, wanted })
-    })?;
+    // Each has an index of its own, in the order of the cursor.
+    let among = match (&filter.id, filter.state) {
+        (Some(_), _) => "event_id = :event_id AND (state < 2 OR state = 3)",
+        (None, Some(State::Dead)) => ":event_id IS NULL AND state > 2 AND state = 3",
+        _ => ":event_id IS NULL AND state < 2",
+    };
+    let mut statement = group.transaction.prepare_cached(&format!(
+        "SELECT deliveries.event, deliveries.id, state, attempts, route, deliveries.source, event_id, type
+         FROM deliveries JOIN events ON events.id = deliveries.event
+         WHERE {among} AND deliveries.event >= :event AND (deliveries.event > :event OR deliveries.id > :id)
+         ORDER BY deliveries.event, deliveries.id LIMIT :step"
+    ))?;
+    let pauses = pauses(&group.transaction)?;
+    let place = named_params! {":event_id": filter.id, ":event": event, ":id": id, ":step": STEP};
+    let rows = statement.query_map(place, |row| candidate(row, filter, &pauses))?;
     rows.collect()
+}
+
+fn candidate(row: &Row<'_>, filter: &Filter, pauses: &[Pause]) -> Result<Candidate> {
+    let attempts = row.get(3)?;
+    let [route, source, event_id]: [String; 3] = [row.get(4)?, row.get(5)?, row.get(6)?];
+    let kind: Option<String> = row.get(7)?;
+    let state = State::of(row.get(2)?, attempts).under(pauses, &route, &source);
+    let wanted = filter.wants_event(&event_id, &source, kind.as_deref())
+        && filter.route.as_deref().is_none_or(|wanted| wanted == route)
+        && filter.state.is_none_or(|wanted| wanted == state || state == State::Sending);
+    Ok(Candidate { event: row.get(0)?, id: row.get(1)?, route, state, attempts, wanted })
 }

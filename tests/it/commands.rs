@@ -43,7 +43,10 @@ fn every_command_has_help_with_an_example() {
     let help = run("help").fine().stdout;
     let list = help.split("Commands:\n").nth(1).and_then(|text| text.split("\n\n").next()).expect("a list of commands");
     let commands: Vec<&str> = list.lines().filter_map(|line| line.split_whitespace().next()).collect();
-    for expected in ["init", "serve", "dev", "check", "explain", "send", "samples", "schema"] {
+    for expected in [
+        "init", "serve", "dev", "check", "explain", "send", "samples", "schema", "events", "show", "replay", "drop",
+        "pause", "resume",
+    ] {
         assert!(commands.contains(&expected), "{expected} is not in {commands:?}");
     }
     for command in commands.into_iter().filter(|command| *command != "help") {
@@ -68,6 +71,20 @@ fn wrong_usage_is_told_on_stderr_with_status_2() {
         ("send user.created --rate 0", "--rate"),
         ("send user.created --count many", "--count"),
         ("serve --drain-delay soon", "expected a duration such as `500ms`, `10s` or `5m`"),
+        (
+            "events --state ded",
+            "[possible values: new, retrying, sending, paused, delivered, dead, expired, cancelled, unrouted]",
+        ),
+        ("events --limit 0", "--limit"),
+        ("show", "<ID>"),
+        ("replay", "hint: name an event, or say which: `--state dead`, `--route`"),
+        ("replay --again", "hint: name an event, or say which: `--state dead`, `--route`"),
+        ("replay msg_1 --state new", "[possible values: dead, expired, cancelled, unrouted, delivered]"),
+        ("replay msg_1 --rate 0/s", "expected a rate such as `100/s`"),
+        ("drop", "hint: name an event, or say which: `--state dead`, `--route`"),
+        ("drop --state delivered", "[possible values: new, retrying, paused, dead]"),
+        ("pause", "hint: say which: `--route`, `--source` or `--all`"),
+        ("resume", "hint: say which: `--route`, `--source` or `--all`"),
         ("serve --log-format xml", "[possible values: text, json]"),
     ] {
         run(arguments).failed(2).says(&[said]);

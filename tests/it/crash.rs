@@ -17,13 +17,12 @@ const TWO_ROUTES: &str = "  - { event: user.created, workflow: welcome, payload:
 
 /// Posts what waits, from several threads at a time, until nothing does or the gateway is gone.
 /// What was not answered waits again, as it does at Svix.
-fn post_all(address: SocketAddr, waiting: &Mutex<Vec<usize>>, after_an_answer: impl Fn() + Sync) {
-    let body = sample("user.created");
+pub fn post_all(address: SocketAddr, waiting: &Mutex<Vec<usize>>, body: &str, after_an_answer: impl Fn() + Sync) {
     let post = || {
         let Ok(mut client) = Client::new(address) else { return };
         loop {
             let Some(number) = waiting.lock().expect("what waits").pop() else { return };
-            match client.send(&format!("msg_{number}"), &body) {
+            match client.send(&format!("msg_{number}"), body) {
                 Ok(answer) => assert_eq!(answer.status, 200, "{}", answer.body),
                 Err(_) => return waiting.lock().expect("what waits").push(number),
             }
@@ -49,7 +48,7 @@ fn crash_after_crash_every_accepted_event_reaches_novu_as_one_transaction() {
         let gateway = place.start();
         let address = gateway.webhooks;
         let running = Mutex::new(Some(gateway));
-        post_all(address, &waiting, || {
+        post_all(address, &waiting, &sample("user.created"), || {
             if answered.fetch_add(1, Ordering::Relaxed) + 1 == crash_at {
                 running.lock().expect("a gateway").take().expect("one that runs").kill();
             }
@@ -57,7 +56,7 @@ fn crash_after_crash_every_accepted_event_reaches_novu_as_one_transaction() {
         assert!(!waiting.lock().expect("what waits").is_empty(), "it was killed in the middle");
     }
     let gateway = place.start();
-    post_all(gateway.webhooks, &waiting, || {});
+    post_all(gateway.webhooks, &waiting, &sample("user.created"), || {});
     gateway.drain();
     assert_eq!(gateway.metric("deskbell_queue_deliveries{state=\"dead\"}"), Some(0.0));
 

@@ -210,6 +210,12 @@ impl Gateway {
         exchange(self.admin, request.as_bytes())
     }
 
+    /// Has the rules of the place run, if the watcher was not faster.
+    pub fn reload(&self) {
+        let answer = self.post("/-/reload");
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    }
+
     /// Posts JSON to the admin address.
     pub fn ask(&self, path: &str, body: &str) -> Answer {
         let head = format!("POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {}\r\n\r\n", body.len());

@@ -8,7 +8,9 @@ use std::process::Command;
 use regex::Regex;
 
 use crate::dev::{DEV, Dev};
-use crate::harness::{deskbell, repository};
+use crate::events::ask;
+use crate::harness::{Place, WELCOME, deskbell, repository, sample};
+use crate::novu::{Behaviour, Novu};
 use crate::shell::run_command;
 
 /// The blocks of a section, each with its language.
@@ -39,14 +41,18 @@ fn run_as_shown(folder: &Path, line: &str, shown: &str) {
         command.args(["--to", &gateway.webhooks]);
     }
     let ran = run_command(command, b"");
-    let printed = format!("{}{}", ran.stdout, ran.stderr);
-    let [of_readme, of_today] = [shown, &printed].map(without_ids);
+    compare(line, shown, &format!("{}{}", ran.stdout, ran.stderr));
+}
+
+fn compare(line: &str, shown: &str, printed: &str) {
+    let [of_readme, of_today] = [shown, printed].map(without_ids);
     let [of_readme, of_today] = [&of_readme, &of_today].map(|text| text.trim_end().lines().collect::<Vec<_>>());
     assert!(fits(&of_readme, &of_today), "README.md shows of `{line}`:\n{shown}\nand it is:\n{printed}");
 }
 
 fn without_ids(text: &str) -> String {
-    let ids = Regex::new(r"\b([0-9a-f]{12}|deskbell_[0-9a-f]{32}|msg_\w{27})\b").expect("a pattern");
+    let ids =
+        Regex::new(r"\b([0-9a-f]{12}|deskbell_[0-9a-f]{32}|msg_\w{27}|20\d\d-[\d-]+T[\d:.]+Z)\b").expect("a pattern");
     ids.replace_all(text, "ID").into_owned()
 }
 
@@ -92,6 +98,37 @@ fn the_quick_start_goes_as_the_readme_shows() {
         }
     }
     assert!(ran > 4, "only {ran} commands were found");
+}
+
+#[test]
+fn when_something_goes_wrong_it_goes_as_the_readme_shows() {
+    let readme = fs::read_to_string(repository("README.md")).expect("README.md");
+    let novu = Novu::that(|_, _| Behaviour::Answer(422, "", r#"{"message":"workflow_not_found"}"#));
+    let place = Place::new(novu.address, WELCOME);
+    let gateway = place.start();
+    let first = "msg_mxsRH5GvZoYG5hzKExBBydzk1ze";
+    gateway.send(first, &sample("user.created"));
+    gateway.drain();
+    let mut ran = 0;
+    for (line, shown) in
+        blocks(&readme, "## When something goes wrong").into_iter().flat_map(|(_, block)| transcript(block))
+    {
+        match line.split_whitespace().nth(1) {
+            Some("replay") => novu.now(|_, _| Behaviour::Process),
+            Some("drop") => {
+                for id in ["msg_1", "msg_2"] {
+                    gateway.send(id, &sample("user.created"));
+                }
+            }
+            _ => {}
+        }
+        let said = ask(&gateway, line.strip_prefix("deskbell ").expect(line)).fine();
+        compare(line, shown, &said.stdout);
+        ran += 1;
+    }
+    assert_eq!(ran, 7);
+    gateway.drain();
+    assert_eq!(novu.processed().len(), 3);
 }
 
 #[test]

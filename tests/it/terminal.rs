@@ -2,15 +2,23 @@
 
 use std::fs;
 use std::io::Read;
+use std::path::Path;
 
 use pty_process::blocking::{Command, open};
+
+use crate::harness::{Place, WELCOME, sample};
+use crate::novu::{Behaviour, Novu};
 
 /// Checks a file at a terminal, and gives what is shown there.
 fn check_at_a_terminal(rules: &str) -> String {
     let folder = tempfile::tempdir().expect("a folder");
     fs::write(folder.path().join("routes.yaml"), rules).expect("a file");
+    at_a_terminal(folder.path(), &["check"])
+}
+
+fn at_a_terminal(folder: &Path, arguments: &[&str]) -> String {
     let (mut terminal, process_side) = open().expect("a terminal");
-    let command = Command::new(env!("CARGO_BIN_EXE_deskbell")).current_dir(folder.path()).arg("check");
+    let command = Command::new(env!("CARGO_BIN_EXE_deskbell")).current_dir(folder).args(arguments);
     let mut child = command.spawn(process_side).expect("it starts");
     let mut shown = Vec::new();
     // Linux ends reading with an error once the last process of the terminal has gone.
@@ -52,4 +60,21 @@ fn a_line_that_may_hold_a_secret_is_not_shown() {
             assert!(!shown.contains(secret), "{shown}");
         }
     }
+}
+
+#[test]
+fn a_replay_shows_how_far_it_is() {
+    let novu = Novu::that(|_, _| Behaviour::Answer(400, "", "{}"));
+    let place = Place::new(novu.address, WELCOME);
+    let gateway = place.start();
+    for id in ["msg_1", "msg_2"] {
+        gateway.send(id, &sample("user.created"));
+    }
+    gateway.drain();
+    let address = format!("--gateway=http://{}", gateway.admin);
+    let shown = at_a_terminal(place.folder.path(), &["replay", "--state=dead", "--rate=1/s", &address]);
+    for step in 1..=2 {
+        assert!(shown.contains(&format!("{step} events, {step} deliveries on their way")), "{shown}");
+    }
+    assert!(shown.ends_with("\n2 events: 2 on the way again\n"), "{shown}");
 }

@@ -40,13 +40,17 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     // What runs them.
     ("http", ""),
     ("upkeep", "observe settings store units"),
+    ("replay", "observe rules store units verify"),
     ("webhooks", "http observe receive rules store units verify"),
     (
         "admin",
-        "clerk compiled config deliver explain http novu observe outside problem rules store units verify watcher",
+        "clerk compiled config deliver explain http novu observe outside problem replay rules store units verify watcher",
     ),
     ("server", "admin deliver http mount novu observe problem rules settings store units upkeep watcher webhooks"),
-    ("cli", "clerk compiled explain http novu outside problem rules schema server settings store units verify watcher"),
+    (
+        "cli",
+        "clerk compiled explain http novu outside problem replay rules schema server settings store units verify watcher",
+    ),
     ("main", "cli"),
     ("lib", ""),
 ];
@@ -59,15 +63,17 @@ const PURE: [&str; 6] = ["verify", "route", "render", "template", "jsonpath", "c
 const PACKAGES: &[(&str, &[&str])] = &[
     ("base64", &["verify"]),
     ("clap", &["cli"]),
+    ("form_urlencoded", &["admin"]),
     ("granit_parser", &["config"]),
     ("handlebars", &["template"]),
     ("hmac", &["verify"]),
     ("http_body_util", &["http"]),
     ("hyper", &["http", "webhooks", "admin", "verify", "cli"]),
     ("hyper_util", &["http"]),
-    ("jiff", &["template"]),
+    ("jiff", &["template", "units"]),
     ("jsonpath_rust", &["jsonpath"]),
     ("notify", &["watcher"]),
+    ("percent_encoding", &["admin"]),
     ("prometheus", &["observe"]),
     ("regex", &["jsonpath"]),
     ("reqwest", &["novu", "cli/gateway", "cli/send"]),
