@@ -133,7 +133,7 @@ impl<'a> Answer<'a> {
 
     /// Older and newer ones may not.
     fn may_be_novus(&self) -> bool {
-        self.is_novus() || (self.json["statusCode"].is_null() && !self.message().is_empty())
+        self.is_novus() || (self.json.is_object() && self.json["statusCode"].is_null())
     }
 
     pub fn message(&self) -> &str {
@@ -222,7 +222,9 @@ mod tests {
         for status in [400, 404, 405, 410, 415, 418, 451] {
             check(status, &error(status, "no"), Outcome::Rejected(Reason::Status(status)));
         }
-        check(400, r#"{"message":"no"}"#, Outcome::Rejected(Reason::Status(400)));
+        for body in [r#"{"message":"no"}"#, "{}"] {
+            check(400, body, Outcome::Rejected(Reason::Status(400)));
+        }
         for body in [&error(413, "Payload Too Large"), "<html>413 Request Entity Too Large</html>", ""] {
             check(413, body, Outcome::Rejected(Reason::Status(413)));
         }
@@ -242,7 +244,7 @@ mod tests {
             check(status, &error(status, message), Outcome::Held(Reason::Status(status)));
         }
         for status in [400, 405, 407, 409, 418, 422, 431, 451, 499] {
-            for body in ["<html>proxy</html>", "", r#"{"statusCode":400.5,"message":"no"}"#, "{}", "[400]"] {
+            for body in ["<html>proxy</html>", "", r#"{"statusCode":400.5,"message":"no"}"#, "[400]"] {
                 check(status, body, Outcome::Held(Reason::NotNovuStatus(status)));
             }
         }
