@@ -15,7 +15,7 @@ use crate::units::parse_rate;
 
 const HINT: &str = "name an event, or say which: `--state dead`, `--route`, `--type` or `--source`";
 /// The most events that are asked for at once: short steps, so that the pace is even.
-const MOST_AT_ONCE: u64 = 100;
+const MOST_AT_ONCE: u32 = 100;
 
 /// Send what failed once more, by today's rules; what was delivered is not sent again
 #[derive(Args)]
@@ -33,14 +33,14 @@ pub struct Replay {
     again: bool,
     /// How many events a second, at most
     #[arg(long, default_value = "100/s", value_parser = rate)]
-    rate: u64,
+    rate: u32,
     #[command(flatten)]
     gateway: GatewayArgument,
 }
 
-fn rate(text: &str) -> Result<u64, String> {
-    let rate = parse_rate(text).or_else(|| text.parse().ok()).filter(|rate| *rate > 0);
-    rate.ok_or_else(|| "expected a rate such as `100/s`".to_owned())
+fn rate(text: &str) -> Result<u32, String> {
+    let rate = parse_rate(text).or_else(|| text.parse().ok()).and_then(|rate| rate.try_into().ok());
+    rate.filter(|rate| *rate > 0).ok_or_else(|| "expected a rate such as `100/s`".to_owned())
 }
 
 impl Replay {
@@ -73,7 +73,7 @@ impl Replay {
             let started = Instant::now();
             let answer = gateway.post("/api/replay", json!(filter).to_string());
             let page: Totals = answer.and_then(understand).inspect_err(|_| end_line(shows_progress, totals))?;
-            let (next, pause) = (page.next, Duration::from_secs(1) * page.events as u32 / self.rate as u32);
+            let (next, pause) = (page.next, Duration::from_secs(1) * page.events as u32 / self.rate);
             add(totals, page);
             if shows_progress {
                 eprint!("\r{} events, {} deliveries on their way", totals.events, totals.sent);

@@ -81,6 +81,7 @@ fn wrong_usage_is_told_on_stderr_with_status_2() {
         ("replay --again", "hint: name an event, or say which: `--state dead`, `--route`"),
         ("replay msg_1 --state new", "[possible values: dead, expired, cancelled, unrouted, delivered]"),
         ("replay msg_1 --rate 0/s", "expected a rate such as `100/s`"),
+        ("replay msg_1 --rate 4294967296/s", "expected a rate such as `100/s`"),
         ("drop", "hint: name an event, or say which: `--state dead`, `--route`"),
         ("drop --state delivered", "[possible values: new, retrying, paused, dead]"),
         ("pause", "hint: say which: `--route`, `--source` or `--all`"),
