@@ -26,7 +26,8 @@
 //! - **Trust is a type.** Only [`verify`] makes an event of a request; only [`store`] hands out a
 //!   claimed delivery.
 //! - **Bounded.** Whatever a file of rules holds, reading it, testing it and rendering an event with it
-//!   take little time and memory.
+//!   take little time and memory. What the store keeps has an end, and webhooks are refused before its disk
+//!   is full.
 //! - **Two listeners.** Webhooks face the internet; metrics, health and the API do not.
 //! - Nothing logs, labels or echoes a body, an address, a code, a link or a secret.
 //!

@@ -239,16 +239,13 @@ impl Store {
         self.write(move |group| sweep::forget(group, &after, remember, now)).await.flatten()
     }
 
-    /// Looks whether the disk has so many bytes left, and which sources have something to deliver. Not for a thread that
-    /// must not wait.
-    pub fn look_around(&self, least_free: u64) {
-        match disk::free(&self.shared.path) {
-            Ok(free) => self.shared.queue().disk_full = free < least_free,
-            Err(error) => tracing::debug!(%error, "how much room the disk has cannot be told"),
-        }
-        match read::waiting_sources(&self.shared.path) {
-            Ok(sources) => *self.shared.waiting_sources() = sources,
-            Err(error) => tracing::debug!(%error, "the store cannot be read"),
+    /// Looks whether the disk has so many bytes left, and which sources have something to deliver.
+    pub async fn look_around(&self, least_free: u64) {
+        let shared = self.shared.clone();
+        // A file system may take its time.
+        let _ = tokio::task::spawn_blocking(move || shared.look_at_disk(least_free)).await;
+        if let Some(sources) = self.write(|group| read::waiting_sources(&group.transaction)).await {
+            *self.shared.waiting_sources() = sources;
         }
     }
 
@@ -325,6 +322,18 @@ impl Shared {
 
     fn waiting_sources(&self) -> MutexGuard<'_, Vec<String>> {
         self.waiting_sources.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn look_at_disk(&self, least_free: u64) {
+        match disk::free(&self.path) {
+            Ok(free) => {
+                let mut queue = self.queue();
+                // A little more than that is needed to recover, or it would come and go.
+                let margin = if queue.disk_full { least_free / 10 } else { 0 };
+                queue.disk_full = free < least_free.saturating_add(margin);
+            }
+            Err(error) => tracing::debug!(%error, "how much room the disk has cannot be told"),
+        }
     }
 
     /// Takes what a transaction has changed, all at once for whoever looks.

@@ -71,7 +71,7 @@ pub fn write_groups(mut database: Database, commands: &mpsc::Receiver<Command>, 
             let _ = reply.send(());
             return;
         }
-        if erased && emptied_at.is_none_or(|at| at.elapsed() >= EMPTY_LOG_EVERY) {
+        if erased && failed_at.is_none() && emptied_at.is_none_or(|at| at.elapsed() >= EMPTY_LOG_EVERY) {
             match database.empty_log() {
                 Ok(emptied) => erased = !emptied,
                 Err(error) => tracing::error!(%error, "what was erased still stands in the log of the store"),
