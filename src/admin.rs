@@ -113,6 +113,9 @@ impl Admin {
         for source in self.store.waiting_sources().iter().filter(|source| rules.source(source).is_none()) {
             degraded.push(format!("deliveries of `{source}`, which is no source any more, wait"));
         }
+        if self.store.queue().damaged {
+            degraded.push("a part of the store is damaged; the log says what to do".to_owned());
+        }
         if self.last().result == Reloaded::Rejected {
             degraded.push("the last change of the rules was rejected; the last good ones run".to_owned());
         }

@@ -63,6 +63,8 @@ pub struct Queue {
     pub writable: bool,
     /// The disk has less room than it was to have.
     pub disk_full: bool,
+    /// A part of the file cannot be read.
+    pub damaged: bool,
 }
 
 impl Queue {
@@ -196,7 +198,7 @@ impl Store {
     /// The store cannot be written.
     pub async fn pause(&self, pause: Pause, now: Millis) -> Result<(), Unavailable> {
         let shared = self.shared.clone();
-        self.write(move |group| steer::pause(group, &pause, now, shared)).await.ok_or(Unavailable::NotWritable)
+        self.write(move |group| steer::pause(group, &pause, now, shared.clone())).await.ok_or(Unavailable::NotWritable)
     }
 
     /// Ends a pause, and says whether there was one. What it kept back goes on its way by and by.
@@ -205,7 +207,7 @@ impl Store {
     /// The store cannot be written.
     pub async fn resume(&self, pause: Pause) -> Result<bool, Unavailable> {
         let shared = self.shared.clone();
-        let ended = self.write(move |group| steer::resume(group, &pause, shared)).await;
+        let ended = self.write(move |group| steer::resume(group, &pause, shared.clone())).await;
         let ended = ended.ok_or(Unavailable::NotWritable)?;
         let store = self.clone();
         // In small steps, so that webhooks do not wait, and to its end, whoever asked.
@@ -268,16 +270,17 @@ impl Store {
     }
 
     /// Has the writer do something within its next transaction, and waits until that is on disk. None if it failed.
-    async fn write<T, W>(&self, work: W) -> Option<T>
+    async fn write<T, W>(&self, mut work: W) -> Option<T>
     where
         T: Send + 'static,
-        W: FnOnce(&mut Group<'_>) -> sqlite::Result<T> + Send + 'static,
+        W: FnMut(&mut Group<'_>) -> sqlite::Result<T> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
+        let reply = Arc::new(Mutex::new(Some(reply)));
         let work = move |group: &mut Group<'_>| {
-            let answer = work(group)?;
+            let (answer, reply) = (work(group)?, reply.clone());
             // That whoever asked has gone is no matter.
-            group.afterwards(move || drop(reply.send(answer)));
+            group.afterwards(move || drop(lock(&reply).take().map(|reply| reply.send(answer))));
             Ok(())
         };
         self.commands.send(Command::Work(Box::new(work))).ok()?;
@@ -313,15 +316,15 @@ impl Store {
 
 impl Shared {
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.queue)
     }
 
     fn pauses(&self) -> MutexGuard<'_, Vec<Pause>> {
-        self.pauses.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.pauses)
     }
 
     fn waiting_sources(&self) -> MutexGuard<'_, Vec<String>> {
-        self.waiting_sources.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.waiting_sources)
     }
 
     fn look_at_disk(&self, least_free: u64) {
@@ -345,4 +348,8 @@ impl Shared {
         queue.dead += change.dead;
         queue.oldest = oldest;
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
