@@ -138,6 +138,9 @@ impl Admin {
             degraded.push(format!("deliveries of `{source}`, which is no source any more, wait"));
         }
         degraded.extend(self.store.pauses().iter().map(|pause| format!("{pause} is paused")));
+        if self.store.queue().damaged {
+            degraded.push("a part of the store is damaged; the log says what to do".to_owned());
+        }
         if self.last().result == Reloaded::Rejected {
             degraded.push("the last change of the rules was rejected; the last good ones run".to_owned());
         }

@@ -26,7 +26,8 @@
 //! - **Trust is a type.** Only [`verify`] makes an event of a request; only [`store`] hands out a
 //!   claimed delivery.
 //! - **Bounded.** Whatever a file of rules holds, reading it, testing it and rendering an event with it
-//!   take little time and memory.
+//!   take little time and memory. What the store keeps has an end, and webhooks are refused before its disk
+//!   is full.
 //! - **What failed is kept.** [`replay`] takes an event through today's rules and keeps transaction ids:
 //!   what failed is mended, and what was delivered is never doubled.
 //! - **Two listeners.** Webhooks face the internet; metrics, health and the API do not.

@@ -26,7 +26,7 @@ pub struct Settings {
     pub body_limit: usize,
     /// The most deliveries that wait.
     pub queue_limit: u64,
-    /// The least room on the disk of the store, in bytes.
+    /// The least room on the disk of the store, in bytes. A second of full load takes half of the default.
     pub free_disk: u64,
     /// How long bodies and requests are kept after the end.
     pub retention: Millis,

@@ -65,6 +65,8 @@ pub struct Queue {
     pub writable: bool,
     /// The disk has less room than it was to have.
     pub disk_full: bool,
+    /// A part of the file cannot be read.
+    pub damaged: bool,
 }
 
 impl Queue {
@@ -203,7 +205,7 @@ impl Store {
     /// The store cannot be written.
     pub async fn pause(&self, pause: Pause, now: Millis) -> Result<(), Unavailable> {
         let shared = self.shared.clone();
-        self.write(move |group| steer::pause(group, &pause, now, shared)).await.ok_or(Unavailable::NotWritable)
+        self.write(move |group| steer::pause(group, &pause, now, shared.clone())).await.ok_or(Unavailable::NotWritable)
     }
 
     /// Ends every pause of this route, or of this source; each of them, if none is named. Says how many there were. What
@@ -213,7 +215,7 @@ impl Store {
     /// The store cannot be written.
     pub async fn resume(&self, pause: Pause) -> Result<u64, Unavailable> {
         let shared = self.shared.clone();
-        let ended = self.write(move |group| steer::resume(group, &pause, shared)).await;
+        let ended = self.write(move |group| steer::resume(group, &pause, shared.clone())).await;
         let ended = ended.ok_or(Unavailable::NotWritable)?;
         let store = self.clone();
         // In small steps, so that webhooks do not wait, and to its end, whoever asked.
@@ -247,16 +249,13 @@ impl Store {
         self.write(move |group| sweep::forget(group, &after, remember, now)).await.flatten()
     }
 
-    /// Looks whether the disk has so many bytes left, and which sources have something to deliver. Not for a thread that
-    /// must not wait.
-    pub fn look_around(&self, least_free: u64) {
-        match disk::free(&self.shared.path) {
-            Ok(free) => self.shared.queue().disk_full = free < least_free,
-            Err(error) => tracing::debug!(%error, "how much room the disk has cannot be told"),
-        }
-        match read::waiting_sources(&self.shared.path) {
-            Ok(sources) => *self.shared.waiting_sources() = sources,
-            Err(error) => tracing::debug!(%error, "the store cannot be read"),
+    /// Looks whether the disk has so many bytes left, and which sources have something to deliver.
+    pub async fn look_around(&self, least_free: u64) {
+        let shared = self.shared.clone();
+        // A file system may take its time.
+        let _ = tokio::task::spawn_blocking(move || shared.look_at_disk(least_free)).await;
+        if let Some(sources) = self.write(|group| read::waiting_sources(&group.transaction)).await {
+            *self.shared.waiting_sources() = sources;
         }
     }
 
@@ -284,16 +283,17 @@ impl Store {
     }
 
     /// Has the writer do something within its next transaction, and waits until that is on disk. None if it failed.
-    async fn write<T, W>(&self, work: W) -> Option<T>
+    async fn write<T, W>(&self, mut work: W) -> Option<T>
     where
         T: Send + 'static,
-        W: FnOnce(&mut Group<'_>) -> sqlite::Result<T> + Send + 'static,
+        W: FnMut(&mut Group<'_>) -> sqlite::Result<T> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
+        let reply = Arc::new(Mutex::new(Some(reply)));
         let work = move |group: &mut Group<'_>| {
-            let answer = work(group)?;
+            let (answer, reply) = (work(group)?, reply.clone());
             // That whoever asked has gone is no matter.
-            group.afterwards(move || drop(reply.send(answer)));
+            group.afterwards(move || drop(lock(&reply).take().map(|reply| reply.send(answer))));
             Ok(())
         };
         self.commands.send(Command::Work(Box::new(work))).ok()?;
@@ -329,15 +329,27 @@ impl Store {
 
 impl Shared {
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.queue)
     }
 
     fn pauses(&self) -> MutexGuard<'_, Vec<Pause>> {
-        self.pauses.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.pauses)
     }
 
     fn waiting_sources(&self) -> MutexGuard<'_, Vec<String>> {
-        self.waiting_sources.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.waiting_sources)
+    }
+
+    fn look_at_disk(&self, least_free: u64) {
+        match disk::free(&self.path) {
+            Ok(free) => {
+                let mut queue = self.queue();
+                // A little more than that is needed to recover, or it would come and go.
+                let margin = if queue.disk_full { least_free / 10 } else { 0 };
+                queue.disk_full = free < least_free.saturating_add(margin);
+            }
+            Err(error) => tracing::debug!(%error, "how much room the disk has cannot be told"),
+        }
     }
 
     /// Takes what a transaction has changed, all at once for whoever looks.
@@ -349,4 +361,8 @@ impl Shared {
         queue.dead += change.dead;
         queue.oldest = oldest;
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

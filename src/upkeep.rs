@@ -37,18 +37,17 @@ impl Upkeep {
     }
 
     async fn look_around(&self) {
-        let (mut disk, mut queue) = (State::new(), State::new());
+        let (mut disk_was_full, mut queue_was_full) = (false, false);
         loop {
-            let settings = self.settings();
-            let (store, free_disk) = (self.store.clone(), settings.free_disk);
-            // It reads files.
-            let _ = tokio::task::spawn_blocking(move || store.look_around(free_disk)).await;
-            let now = self.store.queue();
-            if let Some(full) = disk.changed(now.disk_full) {
-                report_disk(full);
+            let Settings { free_disk, queue_limit, .. } = *self.settings();
+            self.store.look_around(free_disk).await;
+            let queue = self.store.queue();
+            if std::mem::replace(&mut disk_was_full, queue.disk_full) != queue.disk_full {
+                report_disk(queue.disk_full);
             }
-            if let Some(full) = queue.changed(now.waiting().unsigned_abs() >= settings.queue_limit) {
-                report_queue(full, settings.queue_limit);
+            let full = is_full(queue.waiting().unsigned_abs(), queue_limit, queue_was_full);
+            if std::mem::replace(&mut queue_was_full, full) != full {
+                report_queue(full, queue_limit);
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
@@ -110,17 +109,9 @@ async fn rest(since: Instant) {
     tokio::time::sleep(since.elapsed() * REST).await;
 }
 
-/// Something that is so or not, and is told when it changes.
-struct State(bool);
-
-impl State {
-    fn new() -> Self {
-        Self(false)
-    }
-
-    fn changed(&mut self, now: bool) -> Option<bool> {
-        (std::mem::replace(&mut self.0, now) != now).then_some(now)
-    }
+/// A queue that was full has to become a little emptier to be no longer called so, or it would come and go.
+fn is_full(waiting: u64, limit: u64, was_full: bool) -> bool {
+    waiting >= if was_full { limit - limit / 10 } else { limit }
 }
 
 fn report_disk(full: bool) {

@@ -53,7 +53,10 @@ pub fn next_step(
     match outcome {
         Outcome::Delivered => Step::Delivered,
         Outcome::Refused(reason) | Outcome::Rejected(reason) => next.dead(reason, true),
-        Outcome::UnknownWorkflow if progress.definite_errors + 1 >= UNKNOWN_WORKFLOW_ATTEMPTS => {
+        // Those before a replay do not count either.
+        Outcome::UnknownWorkflow
+            if progress.definite_errors.saturating_add(1).min(progress.attempts) >= UNKNOWN_WORKFLOW_ATTEMPTS =>
+        {
             next.dead(Reason::WorkflowNotFound, true)
         }
         Outcome::UnknownWorkflow => next.again(pause, true, Reason::WorkflowNotFound),
@@ -245,11 +248,12 @@ mod tests {
 
     #[test]
     fn an_unknown_workflow_is_tried_a_few_times() {
-        let step = |definite_errors| {
-            let progress = Progress { transaction_id: "deskbell_1", attempts: 9, definite_errors, waited: 0 };
+        let step = |attempts, definite_errors| {
+            let progress = Progress { transaction_id: "deskbell_1", attempts, definite_errors, waited: 0 };
             next_step(Outcome::UnknownWorkflow, &Some("said".to_owned()), progress, Standing::Open, RETRY, 0)
         };
-        assert!(matches!(step(2), Step::Again { definite: true, .. }));
-        assert_eq!(step(3), dead("workflow_not_found", true));
+        assert!(matches!(step(9, 2), Step::Again { definite: true, .. }));
+        assert_eq!(step(9, 3), dead("workflow_not_found", true));
+        assert!(matches!(step(1, 4), Step::Again { .. }), "it was replayed");
     }
 }

@@ -142,7 +142,7 @@ impl Look<'_> {
         let mut found: Vec<Due> = Vec::new();
         for priority in priorities {
             for source in self.sources {
-                // What is laid aside makes room for others.
+                // What is laid aside makes room for others: then it is looked again.
                 loop {
                     let left = most - found.len();
                     let due = due(group, source, *priority, self.now, left)?;
@@ -153,8 +153,8 @@ impl Look<'_> {
                     for due in &paused {
                         lay_aside(group, due)?;
                     }
-                    found.extend(open);
                     if paused.is_empty() || count < left || self.paused >= MOST_PAUSED {
+                        found.extend(open);
                         break;
                     }
                 }

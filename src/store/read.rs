@@ -273,9 +273,8 @@ fn delivery(row: &Row<'_>, source: &str, pauses: &[Pause]) -> Result<RecordedDel
 }
 
 /// The sources that have deliveries to make: one step in an index for each, however many deliveries there are.
-pub fn waiting_sources(path: &Path) -> Result<Vec<String>> {
-    let connection = open(path)?;
-    let mut statement = connection.prepare(
+pub fn waiting_sources(connection: &Connection) -> Result<Vec<String>> {
+    let mut statement = connection.prepare_cached(
         "WITH RECURSIVE waiting (source) AS (
              SELECT min(source) FROM deliveries WHERE state = 0
              UNION ALL

@@ -174,7 +174,7 @@ impl Database {
     }
 
     /// Does all work in one transaction.
-    pub fn write(&mut self, works: Vec<Work>, queue: Queue) -> Result<Done> {
+    pub fn write(&mut self, works: &mut [Work], queue: Queue) -> Result<Done> {
         // Nobody is made to wait for what could not be written a moment ago.
         self.connection.busy_timeout(if queue.writable { BUSY_TIME } else { Duration::ZERO })?;
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -217,11 +217,21 @@ impl Group<'_> {
     }
 }
 
+/// Somebody else writes to the file.
+pub fn is_busy(error: &Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+}
+
+/// A part of the file is not what SQLite has written. The rest may be fine.
+pub fn is_damage(error: &Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+}
+
 /// What helps against an error of SQLite.
 pub fn hint(error: &Error) -> &'static str {
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => "make room on the disk",
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => "another program writes to the file; end that one",
+        _ if is_busy(error) => "another program writes to the file; end that one",
         Some(ErrorCode::NotADatabase) => "name another file with `--store URL`, or move this one away",
         Some(ErrorCode::DatabaseCorrupt) => {
             "the file is damaged: stop the gateway, move the file away and start with a new one, or with a backup; what \

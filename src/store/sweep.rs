@@ -52,7 +52,7 @@ pub fn expire(group: &mut Group<'_>, now: Millis) -> Result<(Vec<Expired>, bool)
     Ok((expired, more))
 }
 
-/// An event, and what has become of it.
+/// An event, and what has become of its deliveries.
 struct Candidate {
     id: i64,
     received_at: Millis,
@@ -80,9 +80,10 @@ pub fn retain(
         if event.unfinished || event.ended_at > now - retention {
             continue;
         }
-        match event.received_at > now - remember {
-            true if event.dead > 0 => erase(group, event.id)?,
-            is_remembered => remove(group, &event, is_remembered)?,
+        let is_remembered = event.received_at > now - remember;
+        match is_remembered && event.dead > 0 {
+            true => erase(group, event.id)?,
+            false => remove(group, &event, is_remembered)?,
         }
         if started.elapsed() >= ERASE_TIME {
             break;
