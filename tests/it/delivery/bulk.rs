@@ -292,3 +292,23 @@ fn what_has_grown_too_old_is_taken_out_of_a_call() {
     assert_eq!(bulks.iter().sum::<usize>(), 28, "{bulks:?}");
     assert!(!novu.requests().iter().any(names_bad));
 }
+
+#[test]
+fn a_call_holds_no_more_than_two_mebibytes() {
+    let novu = Novu::start();
+    let large = ROUTES.replace("\"{{item.id}}\" }", "\"{{item.id}}\" }, payload: { text: \"{{data.username}}\" }");
+    let place = Place::new(novu.address, &large);
+    place.write_rules(&rules(novu.address, &large).replace("bulk: off, ", ""));
+    let gateway = place.start();
+    let items: Vec<_> = (0..90).map(|number| json!({"id": format!("person_{number}")})).collect();
+    let changes = [("data.email_addresses", json!(items)), ("data.username", json!("x".repeat(100_000)))];
+    assert_eq!(gateway.send("msg_1", &sample_with("user.created", &changes)).outcome(), "accepted");
+    gateway.drain();
+    wait(&gateway, "many", "delivered", 90.0);
+    let bulks = bulks(&novu);
+    assert!(bulks.len() > 1);
+    for request in bulks {
+        let length: usize = request.headers["content-length"].parse().expect("a length");
+        assert!(length < (2 << 20) + 1_000, "{length} bytes");
+    }
+}
