@@ -35,6 +35,11 @@ fn backlog(novu: &Novu, routes: &str, count: usize) -> (Place, Gateway) {
     (place, gateway)
 }
 
+/// Waits until so many deliveries of a route have ended so.
+fn wait(gateway: &Gateway, route: &str, outcome: &str, count: f64) {
+    gateway.wait_for(&format!("deskbell_deliveries_total{{outcome=\"{outcome}\",route=\"{route}\"}}"), count);
+}
+
 fn bulks(novu: &Novu) -> Vec<Request> {
     novu.requests().into_iter().filter(Request::is_bulk).collect()
 }
@@ -61,7 +66,7 @@ fn a_backlog_goes_in_few_calls_where_novu_has_no_limit() {
     assert!(sent.len() == 501 && sent.values().all(|count| *count == 1), "each is sent once");
     assert!(bulks(&novu).iter().all(|request| (10..=100).contains(&request.events().len())));
     assert!(!requests[0].is_bulk(), "whether there is a limit is only known after an answer");
-    assert_eq!(gateway.ended("many", "delivered"), 500.0);
+    wait(&gateway, "many", "delivered", 500.0);
     assert_eq!(gateway.metric("deskbell_attempts_total{result=\"ok\"}"), Some(501.0));
     assert_eq!(gateway.metric("deskbell_attempt_seconds_count"), Some(requests.len() as f64));
 }
@@ -74,7 +79,7 @@ fn what_is_urgent_goes_alone() {
     for request in bulks(&novu) {
         assert!(request.events().iter().all(|event| event["name"] != "urgent"));
     }
-    assert_eq!(gateway.ended("urgent", "delivered"), 300.0);
+    wait(&gateway, "urgent", "delivered", 300.0);
 }
 
 #[test]
@@ -92,10 +97,17 @@ fn it_can_be_switched_off() {
 fn under_a_limit_only_full_calls_are_made_and_novu_never_finds_them_too_many() {
     let novu = Novu::that(limited(240));
     let (_place, gateway) = backlog(&novu, ROUTES, 950);
+    // More in all than Novu's bucket holds.
+    gateway.send("msg_2", &event(950));
+    gateway.drain();
     assert!(novu.requests().iter().all(|request| request.processed));
     let sizes: Vec<usize> = bulks(&novu).iter().map(|request| request.events().len()).collect();
-    assert!(sizes.len() > 5 && sizes.iter().all(|size| *size == 100), "{sizes:?}");
-    assert_eq!(gateway.ended("many", "delivered"), 950.0);
+    assert!(sizes.len() > 10 && sizes.iter().all(|size| *size == 100), "{sizes:?}");
+    wait(&gateway, "many", "delivered", 1_900.0);
+
+    let novu = Novu::that(limited(240));
+    backlog(&novu, ROUTES, 90);
+    assert_eq!((novu.requests().len(), bulks(&novu).len()), (91, 0), "a call would cost as much as a hundred");
 }
 
 #[test]
@@ -123,7 +135,8 @@ fn an_unknown_workflow_in_a_call_is_its_own_fault_alone() {
     });
     let (_place, gateway) = backlog(&novu, ROUTES, 200);
     assert!(bulks(&novu).iter().any(names_bad), "the bad one was in a call with others");
-    assert_eq!((gateway.ended("many", "delivered"), gateway.ended("bad", "rejected")), (200.0, 1.0));
+    wait(&gateway, "many", "delivered", 200.0);
+    wait(&gateway, "bad", "rejected", 1.0);
     let again = sent(&novu.requests()).into_values().filter(|count| *count > 1).collect::<Vec<_>>();
     assert_eq!(again, [4], "it alone is tried again, as it would be alone");
 }
@@ -145,7 +158,8 @@ fn a_refusal_of_one_in_a_call_is_final_and_its_own() {
     });
     let (_place, gateway) = backlog(&novu, ROUTES, 200);
     assert!(bulks(&novu).iter().any(names_bad), "the bad one was in a call with others");
-    assert_eq!((gateway.ended("many", "delivered"), gateway.ended("bad", "refused")), (200.0, 1.0));
+    wait(&gateway, "many", "delivered", 200.0);
+    wait(&gateway, "bad", "refused", 1.0);
     assert!(sent(&novu.requests()).values().all(|count| *count == 1));
 }
 
@@ -157,7 +171,8 @@ fn one_that_spoils_a_whole_call_does_not_spoil_the_others() {
     };
     let novu = Novu::that(move |request, _| invalid(request));
     let (_place, gateway) = backlog(&novu, ROUTES, 200);
-    assert_eq!((gateway.ended("many", "delivered"), gateway.ended("bad", "rejected")), (200.0, 1.0));
+    wait(&gateway, "many", "delivered", 200.0);
+    wait(&gateway, "bad", "rejected", 1.0);
     let spoiled: Vec<Request> = bulks(&novu).into_iter().filter(names_bad).collect();
     assert_eq!(spoiled.len(), 1, "nobody in it is sent with others again");
     let sent = sent(&novu.requests());
@@ -175,7 +190,7 @@ fn after_a_lost_answer_each_waits_and_then_goes_alone_in_the_same_transaction() 
         false => Behaviour::Process,
     });
     let (_place, gateway) = backlog(&novu, ROUTES, 200);
-    assert_eq!(gateway.ended("many", "delivered"), 200.0);
+    wait(&gateway, "many", "delivered", 200.0);
     let requests = novu.requests();
     let sent = sent(&requests);
     assert_eq!(sent.len(), 201, "Novu runs a transaction once, however often it comes");
@@ -208,7 +223,7 @@ fn an_answer_that_leaves_some_out_leaves_all_of_it_open() {
         }
     });
     let (_place, gateway) = backlog(&novu, ROUTES, 100);
-    assert_eq!(gateway.ended("many", "delivered"), 100.0);
+    wait(&gateway, "many", "delivered", 100.0);
     let sent = sent(&novu.requests());
     let in_bulk: usize = bulks(&novu).iter().map(|request| request.events().len()).sum();
     assert!(in_bulk > 10 && sent.values().sum::<usize>() == 101 + in_bulk, "each of them goes again");
@@ -221,7 +236,7 @@ fn a_novu_that_does_not_know_bulk_is_asked_once_and_is_not_held_for_it() {
         false => Behaviour::Process,
     });
     let (_place, gateway) = backlog(&novu, ROUTES, 500);
-    assert_eq!(gateway.ended("many", "delivered"), 500.0);
+    wait(&gateway, "many", "delivered", 500.0);
     // Those that were under way when the first answer came.
     assert!((1..=4).contains(&bulks(&novu).len()), "{} calls", bulks(&novu).len());
     assert_eq!(gateway.metric("deskbell_attempts_total{result=\"held\"}"), None);
@@ -237,7 +252,7 @@ fn an_error_of_a_whole_call_is_that_of_each() {
         false => Behaviour::Process,
     });
     let (_place, gateway) = backlog(&novu, ROUTES, 200);
-    assert_eq!(gateway.ended("many", "delivered"), 200.0);
+    wait(&gateway, "many", "delivered", 200.0);
     let first = &bulks(&novu)[0];
     let errors = gateway.metric("deskbell_attempts_total{result=\"server_error\"}");
     assert_eq!(errors, Some(first.events().len() as f64), "each has failed once");
@@ -254,14 +269,13 @@ fn a_refused_key_holds_what_was_in_a_call_as_well() {
         false => Behaviour::Process,
     });
     let (_place, gateway) = backlog(&novu, ROUTES, 60);
-    assert_eq!(gateway.ended("many", "delivered"), 60.0);
+    wait(&gateway, "many", "delivered", 60.0);
     let requests = novu.requests();
     let at = requests.iter().position(Request::is_bulk).expect("a call for many");
     let held = gateway.metric("deskbell_attempts_total{result=\"held\"}");
     assert_eq!(held, Some(requests[at].events().len() as f64));
     assert!(!requests[at + 1..].iter().any(Request::is_bulk), "they go alone from then on");
-    let pause = requests[at + 1].at.duration_since(requests[at].at);
-    assert!(pause > Duration::from_millis(4_900), "the probe is gentle: {pause:?}");
+    assert!(gateway.log().contains("status_401"), "the key is held");
 }
 
 #[test]
@@ -272,8 +286,29 @@ fn what_has_grown_too_old_is_taken_out_of_a_call() {
         _ => Behaviour::Process,
     });
     let (_place, gateway) = backlog(&novu, &ROUTES.replace("workflow: bad }", "workflow: bad, max_age: 1s }"), 60);
-    assert_eq!((gateway.ended("many", "delivered"), gateway.ended("bad", "expired")), (60.0, 1.0));
+    wait(&gateway, "many", "delivered", 60.0);
+    wait(&gateway, "bad", "expired", 1.0);
     let bulks: Vec<usize> = bulks(&novu).iter().map(|request| request.events().len()).collect();
     assert_eq!(bulks.iter().sum::<usize>(), 28, "{bulks:?}");
     assert!(!novu.requests().iter().any(names_bad));
+}
+
+#[test]
+fn a_call_holds_no_more_than_two_mebibytes() {
+    let novu = Novu::start();
+    let large = ROUTES.replace("\"{{item.id}}\" }", "\"{{item.id}}\" }, payload: { text: \"{{data.username}}\" }");
+    let place = Place::new(novu.address, &large);
+    place.write_rules(&rules(novu.address, &large).replace("bulk: off, ", ""));
+    let gateway = place.start();
+    let items: Vec<_> = (0..90).map(|number| json!({"id": format!("person_{number}")})).collect();
+    let changes = [("data.email_addresses", json!(items)), ("data.username", json!("x".repeat(100_000)))];
+    assert_eq!(gateway.send("msg_1", &sample_with("user.created", &changes)).outcome(), "accepted");
+    gateway.drain();
+    wait(&gateway, "many", "delivered", 90.0);
+    let bulks = bulks(&novu);
+    assert!(bulks.len() > 1);
+    for request in bulks {
+        let length: usize = request.headers["content-length"].parse().expect("a length");
+        assert!(length < (2 << 20) + 1_000, "{length} bytes");
+    }
 }
