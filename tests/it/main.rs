@@ -2,6 +2,9 @@
 
 mod harness;
 mod novu;
+// Figures are for the long forms.
+#[allow(dead_code)]
+mod ordeal;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod preload;
 mod shell;
@@ -18,6 +21,7 @@ mod explain_running;
 mod init;
 mod lint;
 mod novu_guide;
+mod ordeals;
 mod problems;
 mod quickstart;
 mod reference;

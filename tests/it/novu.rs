@@ -1,5 +1,14 @@
 //! A peer that plays Novu: it records what it gets, and can be told to misbehave.
 
+#[path = "novu/bucket.rs"]
+pub mod bucket;
+#[path = "novu/faults.rs"]
+pub mod faults;
+#[path = "novu/judge.rs"]
+pub mod judge;
+#[path = "novu/service.rs"]
+pub mod service;
+
 use std::collections::HashMap;
 use std::io::{BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -26,7 +35,7 @@ pub struct Request {
 
 impl Request {
     pub fn transaction_id(&self) -> &str {
-        self.body["transactionId"].as_str().expect("a transaction id")
+        transaction_id(&self.body)
     }
 
     pub fn key(&self) -> &str {
@@ -81,11 +90,16 @@ impl Closed {
 
     /// From now on there is one that processes everything.
     pub fn open(self) -> Novu {
+        Novu::at(self.listen(), |_, _| Behaviour::Process)
+    }
+
+    /// From now on somebody listens.
+    pub fn listen(self) -> TcpListener {
         let runtime = Builder::new_current_thread().enable_io().build().expect("a runtime");
         let _inside = runtime.enter();
         let listener = self.socket.listen(128).and_then(|listener| listener.into_std()).expect("a listener");
         listener.set_nonblocking(false).expect("a listener that blocks");
-        Novu::at(listener, |_, _| Behaviour::Process)
+        listener
     }
 }
 
@@ -190,6 +204,10 @@ impl Novu {
         changed.notify_all();
         behaviour
     }
+}
+
+fn transaction_id(event: &Value) -> &str {
+    event["transactionId"].as_str().expect("a transaction id")
 }
 
 fn read_request(reader: &mut BufReader<TcpStream>) -> Option<Request> {

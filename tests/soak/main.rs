@@ -7,10 +7,17 @@ mod harness;
 #[path = "../it/novu.rs"]
 mod novu;
 #[allow(dead_code)]
+#[path = "../it/ordeal.rs"]
+mod ordeal;
+#[allow(dead_code)]
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[path = "../it/preload.rs"]
 mod preload;
 
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod disk;
+mod kills;
+mod quota;
 mod reloads;
 
 /// A figure of the environment, for a shorter or longer run.

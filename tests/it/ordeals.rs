@@ -1,0 +1,32 @@
+//! What a gateway has to endure, in short. `make soak` has the long forms.
+
+use std::time::Duration;
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+use crate::ordeal::disk::Disk;
+use crate::ordeal::kills::Kills;
+use crate::ordeal::quota::Quota;
+
+#[test]
+fn killed_at_any_moment_while_novu_fails_in_every_way_each_event_runs_once_for_each_route() {
+    let ran = Kills { rounds: 6, seed: 1, idempotency: false }.run();
+    assert!(ran.requests > 2 * ran.events, "something was sent again: {} of {}", ran.requests, ran.events);
+    assert!(ran.duplicates > 0, "Novu has dropped something");
+}
+
+#[test]
+fn killed_at_any_moment_while_novu_looks_at_keys_each_event_runs_once_for_each_route() {
+    Kills { rounds: 6, seed: 2, idempotency: true }.run();
+}
+
+#[test]
+fn what_is_urgent_goes_first_however_long_the_queue_before_the_limit() {
+    let ran = Quota { backlog: 600, per_second: 60 }.run();
+    assert!(ran.slowest < Duration::from_secs(2), "it waited for {:?}", ran.slowest);
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn while_the_disk_is_full_nothing_is_lost_and_nothing_doubled_and_then_it_goes_on_by_itself() {
+    Disk::Preloaded.run(2, 20);
+}
