@@ -1,5 +1,7 @@
 //! What a gateway has to endure, at any size: small ones are in `ordeals.rs`, large ones in `tests/soak/`.
 
+#[path = "ordeal/away.rs"]
+pub mod away;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[path = "ordeal/disk.rs"]
 pub mod disk;

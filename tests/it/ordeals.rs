@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::ordeal::away::Away;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 use crate::ordeal::disk::Disk;
 use crate::ordeal::kills::Kills;
@@ -17,6 +18,11 @@ fn killed_at_any_moment_while_novu_fails_in_every_way_each_event_runs_once_for_e
 #[test]
 fn killed_at_any_moment_while_novu_looks_at_keys_each_event_runs_once_for_each_route() {
     Kills { rounds: 6, seed: 2, idempotency: true }.run();
+}
+
+#[test]
+fn what_came_while_novu_was_away_is_delivered_when_it_is_there() {
+    Away { before: 200, backlog: 3_000 }.run();
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod ordeal;
 #[path = "../it/preload.rs"]
 mod preload;
 
+mod away;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod disk;
 mod kills;
