@@ -9,6 +9,8 @@ pub mod disk;
 pub mod kills;
 #[path = "ordeal/quota.rs"]
 pub mod quota;
+#[path = "ordeal/waiting.rs"]
+pub mod waiting;
 
 use std::net::SocketAddr;
 use std::sync::Mutex;

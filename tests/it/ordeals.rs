@@ -7,6 +7,7 @@ use crate::ordeal::away::Away;
 use crate::ordeal::disk::Disk;
 use crate::ordeal::kills::Kills;
 use crate::ordeal::quota::Quota;
+use crate::ordeal::waiting::Waiting;
 
 #[test]
 fn killed_at_any_moment_while_novu_fails_in_every_way_each_event_runs_once_for_each_route() {
@@ -29,6 +30,11 @@ fn what_came_while_novu_was_away_is_delivered_when_it_is_there() {
 fn what_is_urgent_goes_first_however_long_the_queue_before_the_limit() {
     let ran = Quota { backlog: 600, per_second: 60 }.run();
     assert!(ran.slowest < Duration::from_secs(2), "it waited for {:?}", ran.slowest);
+}
+
+#[test]
+fn a_start_counts_what_waits_and_goes_on() {
+    Waiting { events: 50_000 }.run();
 }
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]

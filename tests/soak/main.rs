@@ -20,6 +20,7 @@ mod disk;
 mod kills;
 mod quota;
 mod reloads;
+mod waiting;
 
 /// A figure of the environment, for a shorter or longer run.
 fn setting(name: &str, default: usize) -> usize {
