@@ -1,6 +1,8 @@
 //! A claimed delivery becomes a Novu call, and its answer an outcome that the store remembers.
 
+mod bulk;
 mod lanes;
+mod rate;
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
@@ -9,10 +11,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::novu::{Account, Novu, Outcome};
+use crate::novu::{Account, Novu, Outcome, bulk as novu_bulk};
 use crate::observe::Metrics;
 use crate::settings::{Retry, Settings};
-use crate::store::{Claimed, Step, Store};
+use crate::store::{BulkRoom, Claimed, Room, Step, Store};
 use crate::units::{Millis, now};
 pub use lanes::Lanes;
 
@@ -68,22 +70,27 @@ impl Deliverer {
         let (open, reopens) = self.lanes.open(settings, moment);
         next = next.min(reopens.unwrap_or(next));
         for lane in open {
-            let free = settings.concurrency.saturating_sub(running.len()).min(lane.most);
-            if free == 0 {
+            let calls = settings.concurrency.saturating_sub(running.len()).min(lane.most);
+            if calls == 0 {
                 continue;
             }
-            let Some(claims) = self.store.claim(lane.sources, free, moment).await else {
+            let (bulk, saved_up) = bulk_room(lane.bulk);
+            next = next.min(saved_up.unwrap_or(next));
+            let Some(claims) = self.store.claim(lane.sources, Room { calls, bulk }, moment).await else {
                 return Duration::from_secs(1);
             };
-            self.lanes.started(&lane.account, claims.claimed.len());
+            self.lanes.started(&lane.account, claims.claimed.len(), !claims.bulk.is_empty());
             next = next.min(claims.next_due.unwrap_or(next));
-            if claims.claimed.len() == lane.most {
-                // It was the rate that ended this, and it allows more before an attempt may end.
+            if claims.claimed.len() == lane.most || !claims.bulk.is_empty() {
+                // It was the rate or the size of a call that ended this, and there may be more before an attempt ends.
                 next = moment;
             }
             for claimed in claims.claimed {
                 let (deliverer, account, settings) = (self.clone(), lane.account.clone(), settings.clone());
                 running.spawn(async move { deliverer.deliver_next(claimed, &account, &settings).await });
+            }
+            if !claims.bulk.is_empty() {
+                running.spawn(self.clone().deliver_bulk(claims.bulk, lane.account, settings.clone()));
             }
         }
         Duration::from_millis(next.saturating_sub(moment).max(0).unsigned_abs())
@@ -92,24 +99,23 @@ impl Deliverer {
     /// The whole life of one attempt.
     async fn deliver_next(&self, mut claimed: Claimed, account: &Arc<Account>, settings: &Settings) {
         let moment = now();
-        if claimed.expires_at.is_some_and(|at| at <= moment) {
-            self.lanes.released(account, moment);
+        if is_expired(&claimed, moment) {
+            self.lanes.released(account, 1, moment);
             self.record(&claimed, Step::Expired, "expired").await;
             return;
         }
         let request = std::mem::take(&mut claimed.request);
-        let key = format!("{}-{}", claimed.transaction_id, claimed.definite_errors);
+        let key = idempotency_key(&claimed);
         let probe = self.lanes.is_held(account);
         let started = Instant::now();
-        let outcome = self.novu.trigger(account, &key, request, settings.timeout).await;
-        self.metrics.attempt(attempt_result(&outcome), started.elapsed().as_secs_f64());
+        let response = self.novu.trigger(account, &key, request, settings.timeout).await;
+        self.metrics.attempt(attempt_result(&response.outcome), started.elapsed().as_secs_f64());
 
         let moment = now();
+        self.lanes.learned(account, &response, moment);
+        let outcome = response.outcome;
         let step = next_step(&outcome, &claimed, probe, settings.retry, moment);
-        let until = match (&outcome, &step) {
-            (Outcome::Throttled { .. }, Step::Again { due, .. }) => Some(*due),
-            _ => None,
-        };
+        let until = throttled_until(&outcome, &step);
         for change in self.lanes.ended(account, &claimed.source, &outcome, until, moment) {
             change.report(&self.metrics, moment);
         }
@@ -143,6 +149,32 @@ impl Deliverer {
 }
 
 const GAVE_UP: &str = "gave_up";
+
+/// What a call for many may take, and when it may be made if that is not yet.
+fn bulk_room(bulk: rate::Bulk) -> (Option<BulkRoom>, Option<Millis>) {
+    let room = |least, most| Some(BulkRoom { least, most, bytes: novu_bulk::MOST_BYTES });
+    match bulk {
+        rate::Bulk::No => (None, None),
+        rate::Bulk::Yes { least } => (room(least, novu_bulk::MOST), None),
+        rate::Bulk::At(moment) => (room(novu_bulk::MOST, 0), Some(moment)),
+    }
+}
+
+fn is_expired(claimed: &Claimed, now: Millis) -> bool {
+    claimed.expires_at.is_some_and(|at| at <= now)
+}
+
+/// The same until Novu has definitely failed.
+fn idempotency_key(claimed: &Claimed) -> String {
+    format!("{}-{}", claimed.transaction_id, claimed.definite_errors)
+}
+
+fn throttled_until(outcome: &Outcome, step: &Step) -> Option<Millis> {
+    match (outcome, step) {
+        (Outcome::Throttled { .. }, Step::Again { due, .. }) => Some(*due),
+        _ => None,
+    }
+}
 
 /// What follows from how an attempt ended. Pure.
 fn next_step(outcome: &Outcome, claimed: &Claimed, probe: bool, retry: Retry, now: Millis) -> Step {

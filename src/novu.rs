@@ -1,5 +1,8 @@
 //! What we know of Novu: where it is, how it is asked, and what its answers mean.
 
+pub mod bulk;
+mod limits;
+
 use std::error::Error;
 use std::time::Duration;
 use std::{fmt, io};
@@ -9,13 +12,16 @@ use reqwest::{Client, ClientBuilder, Method, Request, StatusCode, Url, redirect}
 use serde_json::Value;
 
 use crate::units::Millis;
+use bulk::Bulk;
+pub use limits::Limit;
 
 /// Where a workflow is triggered (OpenAPI 3.18: `POST /v1/events/trigger`).
 pub const TRIGGER_PATH: &str = "/v1/events/trigger";
 /// Novu's servers close idle connections after 61 s; ours are gone before.
 const IDLE: Duration = Duration::from_secs(50);
-/// The most that is read of an answer, in bytes. Novu's are a few hundred.
+/// The most that is read of an answer, in bytes. Novu's are a few hundred, for each event.
 const MAX_ANSWER: usize = 64 * 1024;
+const MAX_BULK_ANSWER: usize = 1024 * 1024;
 
 /// A Novu environment: where it is and the key to it.
 #[derive(Clone, PartialEq, Eq)]
@@ -90,6 +96,14 @@ pub enum Outcome {
     Unreachable(Reason),
 }
 
+/// How one attempt ended, and what else its answer says.
+#[derive(Clone, Debug)]
+pub struct Response<T = Outcome> {
+    pub outcome: T,
+    /// The limit of this key; none if it is off, or there is no answer of Novu's.
+    pub limit: Option<Limit>,
+}
+
 /// Why, in a stable word that never holds a value of the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reason(String);
@@ -120,34 +134,66 @@ impl Novu {
     }
 
     /// Makes one attempt to trigger a workflow.
-    pub async fn trigger(&self, account: &Account, idempotency_key: &str, body: Vec<u8>, timeout: Millis) -> Outcome {
-        let mut request = Request::new(Method::POST, account.trigger.clone());
-        let headers = request.headers_mut();
-        headers.insert(AUTHORIZATION, account.authorization.clone());
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if let Ok(key) = HeaderValue::from_str(idempotency_key) {
-            headers.insert("idempotency-key", key);
-        }
-        *request.body_mut() = Some(body.into());
-        *request.timeout_mut() = Some(Duration::from_millis(timeout.unsigned_abs()));
-        match self.exchange(request).await {
-            Ok((status, headers, answer)) => classify(status, &headers, &answer),
-            Err(error) => classify_error(&error),
+    pub async fn trigger(&self, account: &Account, idempotency_key: &str, body: Vec<u8>, timeout: Millis) -> Response {
+        let request = request(account, account.trigger.clone(), idempotency_key, body, timeout);
+        match self.exchange(request, MAX_ANSWER).await {
+            Ok((status, headers, answer)) => {
+                Response { outcome: classify(status, &headers, &answer), limit: Limit::of(&headers) }
+            }
+            Err(error) => Response { outcome: classify_error(&error), limit: None },
         }
     }
 
-    async fn exchange(&self, request: Request) -> Result<(StatusCode, HeaderMap, Vec<u8>), reqwest::Error> {
+    /// Makes one attempt to trigger many in one call: `body` is theirs ([`bulk::body`]), and these are their ids.
+    pub async fn trigger_bulk(
+        &self,
+        account: &Account,
+        idempotency_key: &str,
+        body: Vec<u8>,
+        transactions: &[&str],
+        timeout: Millis,
+    ) -> Response<Bulk> {
+        let mut url = account.trigger.clone();
+        url.set_path(&format!("{}/bulk", url.path()));
+        let request = request(account, url, idempotency_key, body, timeout);
+        match self.exchange(request, MAX_BULK_ANSWER).await {
+            Ok((status, headers, answer)) => {
+                let outcome = bulk::classify_bulk(status, &headers, &answer, transactions);
+                Response { outcome, limit: Limit::of(&headers) }
+            }
+            Err(error) => Response { outcome: Bulk::All(classify_error(&error)), limit: None },
+        }
+    }
+
+    async fn exchange(
+        &self,
+        request: Request,
+        most: usize,
+    ) -> Result<(StatusCode, HeaderMap, Vec<u8>), reqwest::Error> {
         let mut response = self.client.execute(request).await?;
         let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
         let mut answer = Vec::new();
         while let Some(chunk) = response.chunk().await? {
-            if answer.len() + chunk.len() > MAX_ANSWER {
+            if answer.len() + chunk.len() > most {
                 break;
             }
             answer.extend_from_slice(&chunk);
         }
         Ok((status, headers, answer))
     }
+}
+
+fn request(account: &Account, url: Url, idempotency_key: &str, body: Vec<u8>, timeout: Millis) -> Request {
+    let mut request = Request::new(Method::POST, url);
+    let headers = request.headers_mut();
+    headers.insert(AUTHORIZATION, account.authorization.clone());
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Ok(key) = HeaderValue::from_str(idempotency_key) {
+        headers.insert("idempotency-key", key);
+    }
+    *request.body_mut() = Some(body.into());
+    *request.timeout_mut() = Some(Duration::from_millis(timeout.unsigned_abs()));
+    request
 }
 
 /// An HTTP client that follows no redirect and repeats nothing by itself.

@@ -147,7 +147,14 @@ impl Metrics {
     }
 
     pub fn attempt(&self, result: &str, seconds: f64) {
-        self.attempts.with_label_values(&[result]).inc();
+        self.bulk_attempt([result], seconds);
+    }
+
+    /// One call, and what became of each delivery in it.
+    pub fn bulk_attempt<'a>(&self, results: impl IntoIterator<Item = &'a str>, seconds: f64) {
+        for result in results {
+            self.attempts.with_label_values(&[result]).inc();
+        }
         self.attempt_seconds.observe(seconds);
     }
 

@@ -19,6 +19,8 @@ pub struct Settings {
     pub timeout: Millis,
     /// Requests a second for one Novu key; none is to go by what Novu answers.
     pub rate: Option<u32>,
+    /// Whether many deliveries may go in one call.
+    pub bulk: bool,
     pub retry: Retry,
     /// The largest webhook body, in bytes.
     pub body_limit: usize,
@@ -45,7 +47,6 @@ impl Settings {
         let retry = delivery.object("retry", &keys::RETRY, problems);
         let limits = file.object("limits", &keys::LIMITS, problems);
         // Without effect so far.
-        delivery.word("bulk", problems);
         file.duration("retention", problems);
         file.duration("remember", problems);
         // Every one of these has a default in the table.
@@ -60,6 +61,7 @@ impl Settings {
             },
             concurrency: delivery.count("concurrency", problems).unwrap_or_default() as usize,
             rate: delivery.rate("rate", problems).map(|rate| rate as u32),
+            bulk: delivery.word("bulk", problems) == Some("auto"),
             body_limit: limits.size("body", problems).unwrap_or_default() as usize,
             queue_limit: limits.count("queue", problems).unwrap_or_default(),
             accounts: BTreeMap::new(),

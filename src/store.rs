@@ -1,6 +1,7 @@
 //! The durable queue: accept, claim, finish. One writer thread takes everything that waits into
 //! one transaction, so that many webhooks share one write to disk.
 
+mod claim;
 mod read;
 mod sqlite;
 
@@ -15,6 +16,7 @@ use crate::render::Priority;
 use crate::rules::Decision;
 use crate::units::Millis;
 use crate::verify::Event;
+pub use claim::{BulkRoom, Claims, Room};
 pub use read::{ReadError, Stored};
 use sqlite::Database;
 
@@ -130,14 +132,6 @@ pub enum Step {
     },
 }
 
-/// Deliveries to attempt, and when the next ones are due.
-#[derive(Debug, Default)]
-pub struct Claims {
-    pub claimed: Vec<Claimed>,
-    /// None as well if there may be more that is due now.
-    pub next_due: Option<Millis>,
-}
-
 enum Command {
     Accept {
         event: Box<Event>,
@@ -147,7 +141,7 @@ enum Command {
     },
     Claim {
         sources: Vec<Arc<str>>,
-        most: usize,
+        room: Room,
         now: Millis,
         reply: oneshot::Sender<Claims>,
     },
@@ -205,9 +199,9 @@ impl Store {
             .unwrap_or(Err(Unavailable::NotWritable))
     }
 
-    /// Takes up to `most` due deliveries of these sources, the most urgent first.
-    pub async fn claim(&self, sources: Vec<Arc<str>>, most: usize, now: Millis) -> Option<Claims> {
-        self.ask(|reply| Command::Claim { sources, most, now, reply }).await
+    /// Takes due deliveries of these sources, the most urgent first.
+    pub async fn claim(&self, sources: Vec<Arc<str>>, room: Room, now: Millis) -> Option<Claims> {
+        self.ask(|reply| Command::Claim { sources, room, now, reply }).await
     }
 
     /// Remembers the end of an attempt; tries until the store takes it, since an attempt that is

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::serve::{admin_token, run, runtime};
 use super::{Addresses, Failure, RoutesArgument, own_name, print, start_logging};
 use crate::http::{self, Answer};
-use crate::novu::Account;
+use crate::novu::{Account, TRIGGER_PATH};
 use crate::outside::Outside;
 use crate::server::Options;
 use crate::verify::{LOCAL_SECRET, Secret};
@@ -114,6 +114,10 @@ async fn start_stand_in() -> Result<Account, Failure> {
 
 async fn show(request: Request<Incoming>) -> Answer {
     let line = format!("{} {}", request.method(), request.uri().path());
+    if request.uri().path() != TRIGGER_PATH {
+        // Also where many would go in one call: they are shown one by one.
+        return http::refusal(StatusCode::NOT_FOUND, "not_found", &format!("Cannot {line}"));
+    }
     let key = request.headers().get("idempotency-key").and_then(|key| key.to_str().ok()).unwrap_or_default().to_owned();
     let Ok(body) = http::read_body(request, MAX_REQUEST).await else {
         return http::refusal(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "Payload Too Large");

@@ -2,7 +2,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::novu::{Account, Outcome, Reason};
+use super::rate::{self, Rate};
+use crate::novu::bulk::{self, Bulk};
+use crate::novu::{Account, Limit, Outcome, Reason, Response};
 use crate::observe::Metrics;
 use crate::settings::Settings;
 use crate::units::Millis;
@@ -10,6 +12,10 @@ use crate::units::Millis;
 /// The pauses between probes of a key that is held: the first, and the longest.
 const PROBE: Millis = 5_000;
 const LONGEST_PROBE: Millis = 60_000;
+/// Of all attempts at the same time, this part may be calls for many.
+const BULK_CALLS: usize = 8;
+/// How long deliveries go one by one after a call for many that Novu did not answer as it should.
+const WITHOUT_BULK: Millis = 600_000;
 
 /// All lanes of this process.
 #[derive(Default)]
@@ -24,9 +30,13 @@ struct Lane {
     held: Option<Hold>,
     /// Novu asked to wait until then.
     throttled_until: Millis,
-    rate: Bucket,
-    /// Attempts that have started and not ended.
+    rate: Rate,
+    /// Attempts that have started and not ended. A call for many is one.
     running: usize,
+    /// Those that are calls for many.
+    bulk_running: usize,
+    /// Calls for many do not work here until then.
+    without_bulk_until: Millis,
 }
 
 struct Hold {
@@ -36,17 +46,12 @@ struct Hold {
     probe_at: Option<Millis>,
 }
 
-/// Attempts that the rate allows: a tenth of a second's worth may go at once.
-struct Bucket {
-    tokens: f64,
-    filled_at: Millis,
-}
-
 /// A lane in which deliveries may be attempted now.
 pub struct Open {
     pub account: Arc<Account>,
     pub sources: Vec<Arc<str>>,
     pub most: usize,
+    pub bulk: rate::Bulk,
 }
 
 /// A lane has come to be held, throttled, or open again.
@@ -81,31 +86,67 @@ impl Lanes {
         lanes.sort_by_key(|lane| lane.running);
         for lane in lanes.iter_mut() {
             match lane.allowance(settings, now) {
-                Ok(most) => open.push(Open { account: lane.account.clone(), sources: lane.sources.clone(), most }),
+                Ok(most) => {
+                    let bulk = lane.bulk(settings, now);
+                    open.push(Open { account: lane.account.clone(), sources: lane.sources.clone(), most, bulk });
+                }
                 Err(until) => reopens = [reopens, until].into_iter().flatten().min(),
             }
         }
         (open, reopens)
     }
 
-    /// So many attempts were started.
-    pub fn started(&self, account: &Arc<Account>, count: usize) {
+    /// So many attempts were started, and perhaps a call for many.
+    pub fn started(&self, account: &Arc<Account>, count: usize, bulk: bool) {
         if let Some(lane) = self.lock().iter_mut().find(|lane| lane.account == *account) {
-            lane.rate.tokens -= count as f64;
-            lane.running += count;
+            lane.rate.spend(count + if bulk { bulk::COST } else { 0 });
+            lane.running += count + usize::from(bulk);
+            lane.bulk_running += usize::from(bulk);
             if let Some(hold) = lane.held.as_mut().filter(|_| count > 0) {
                 hold.probe_at = None;
             }
         }
     }
 
-    /// A delivery that was started was not attempted after all.
-    pub fn released(&self, account: &Arc<Account>, now: Millis) {
+    /// What was started, at this cost, was not attempted after all.
+    pub fn released(&self, account: &Arc<Account>, cost: usize, now: Millis) {
         let mut lanes = self.lock();
         let Some(lane) = lanes.iter_mut().find(|lane| lane.account == *account) else { return };
         lane.running = lane.running.saturating_sub(1);
+        lane.rate.give_back(cost);
         if let Some(hold) = &mut lane.held {
             hold.probe_at = hold.probe_at.or(Some(now));
+        }
+    }
+
+    /// Takes what an answer says of the limit, before [`Lanes::ended`].
+    pub fn learned(&self, account: &Arc<Account>, response: &Response, now: Millis) {
+        let taken = matches!(response.outcome, Outcome::Delivered | Outcome::Refused(_));
+        let throttled = matches!(response.outcome, Outcome::Throttled { .. });
+        if let Some(lane) = self.lock().iter_mut().find(|lane| lane.account == *account) {
+            lane.learn(response.limit, taken, throttled, now);
+        }
+    }
+
+    /// The same of a call for many.
+    pub fn learned_in_bulk(&self, account: &Arc<Account>, response: &Response<Bulk>, now: Millis) {
+        let taken = matches!(response.outcome, Bulk::Each(_));
+        let throttled = matches!(response.outcome, Bulk::All(Outcome::Throttled { .. }));
+        if let Some(lane) = self.lock().iter_mut().find(|lane| lane.account == *account) {
+            lane.learn(response.limit, taken, throttled, now);
+            if !works(&response.outcome) {
+                if lane.without_bulk_until <= now {
+                    tracing::info!(sources = ?lane.sources, "a bulk call did not work; deliveries go alone for a while");
+                }
+                lane.without_bulk_until = now + WITHOUT_BULK;
+            }
+        }
+    }
+
+    /// A call for many is over, whether it was made or not.
+    pub fn bulk_ended(&self, account: &Arc<Account>) {
+        if let Some(lane) = self.lock().iter_mut().find(|lane| lane.account == *account) {
+            lane.bulk_running = lane.bulk_running.saturating_sub(1);
         }
     }
 
@@ -190,8 +231,10 @@ fn follow(lanes: &mut Vec<Lane>, settings: &Settings) {
                 sources: vec![source.clone()],
                 held: None,
                 throttled_until: 0,
-                rate: Bucket { tokens: 0.0, filled_at: 0 },
+                rate: Rate::new(),
                 running: 0,
+                bulk_running: 0,
+                without_bulk_until: 0,
             }),
         }
     }
@@ -210,21 +253,35 @@ impl Lane {
                 next => Err(next),
             };
         }
-        match settings.rate {
-            Some(rate) => self.rate.allowance(f64::from(rate), now),
-            None => Ok(usize::MAX),
+        self.rate.allowance(settings.rate, now).map_err(Some)
+    }
+
+    /// Whether a call for many may start now.
+    fn bulk(&self, settings: &Settings, now: Millis) -> rate::Bulk {
+        let full = self.bulk_running >= (settings.concurrency / BULK_CALLS).max(1);
+        match !settings.bulk || full || self.held.is_some() || now < self.without_bulk_until {
+            true => rate::Bulk::No,
+            false => self.rate.bulk(settings.rate, now),
+        }
+    }
+
+    /// What goes to Novu at the same time is too much only once.
+    fn learn(&mut self, limit: Option<Limit>, taken: bool, throttled: bool, now: Millis) {
+        self.rate.learn(limit, taken);
+        if throttled && self.throttled_until <= now {
+            self.rate.slow_down();
         }
     }
 }
 
-impl Bucket {
-    fn allowance(&mut self, rate: f64, now: Millis) -> Result<usize, Option<Millis>> {
-        let elapsed = (now - self.filled_at).clamp(0, 60_000) as f64 / 1000.0;
-        self.tokens = (self.tokens + elapsed * rate).min((rate / 10.0).max(1.0));
-        self.filled_at = now;
-        match self.tokens {
-            tokens if tokens >= 1.0 => Ok(tokens as usize),
-            tokens => Err(Some(now + ((1.0 - tokens) / rate * 1000.0).ceil() as Millis)),
+/// Whether Novu can be asked for many at once. It may be too slow for it, may not know it, or something on the way may
+/// not let it pass, while all is well with one by one.
+fn works(outcome: &Bulk) -> bool {
+    match outcome {
+        Bulk::Each(_) => true,
+        Bulk::Absent => false,
+        Bulk::All(outcome) => {
+            !matches!(outcome, Outcome::Held(_) | Outcome::Unsure(_) | Outcome::Timeout | Outcome::ConnectionLost)
         }
     }
 }

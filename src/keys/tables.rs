@@ -86,11 +86,16 @@ pub static DELIVERY: Object = Object {
     keys: &[
         Key::new("concurrency", Count, "attempts at the same time").default("32").most(1_000),
         Key::new("timeout", Duration, "of one attempt").default("10s"),
-        Key::new("rate", Rate, "as Novu allows (429 says wait); or a limit for each Novu key, such as `60/s`")
-            .default("auto")
-            .example("60/s")
-            .most(100_000),
-        Key::new("bulk", Word(&["auto", "off"]), "read and checked, without effect so far").default("auto"),
+        Key::new(
+            "rate",
+            Rate,
+            "just below the limit that Novu names; or also below your own for each Novu key, such as `60/s`",
+        )
+        .default("auto")
+        .example("60/s")
+        .most(100_000),
+        Key::new("bulk", Word(&["auto", "off"]), "up to 100 deliveries in one call to Novu, where that is faster")
+            .default("auto"),
         Key::new("retry", Shape::Object(&RETRY), "when an attempt that failed is made again"),
     ],
 };

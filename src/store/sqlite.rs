@@ -1,15 +1,14 @@
 //! All SQL. WAL with `synchronous=FULL`: what is committed survives a loss of power.
 
-use std::marker::PhantomData;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Result, Transaction, TransactionBehavior, params};
 use tokio::sync::oneshot;
 
-use super::{Change, Claimed, Claims, Command, Done, Receipt, Step, Unavailable};
-use crate::render::{Delivery, Priority};
+use super::claim::claim;
+use super::{Change, Command, Done, Receipt, Step, Unavailable};
+use crate::render::Delivery;
 use crate::rules::Decision;
 use crate::units::Millis;
 use crate::verify::Event;
@@ -118,8 +117,8 @@ impl Database {
                     };
                     done.reply(reply, receipt);
                 }
-                Command::Claim { sources, most, now, reply } => {
-                    let claims = claim(&transaction, &sources, most, now, &mut done.change)?;
+                Command::Claim { sources, room, now, reply } => {
+                    let claims = claim(&transaction, &sources, room, now, &mut done.change)?;
                     done.reply(reply, claims);
                 }
                 Command::Close { reply } => {
@@ -247,73 +246,6 @@ fn duplicate(transaction: &Transaction<'_>, event: &Event) -> Result<Receipt> {
         transaction.prepare_cached("SELECT route FROM deliveries WHERE event = ?1 GROUP BY route ORDER BY min(id)")?;
     let routes = statement.query_map([id], |row| row.get(0))?.collect::<Result<_>>()?;
     Ok(Receipt::Duplicate { routes, revision })
-}
-
-fn claim(
-    transaction: &Transaction<'_>,
-    sources: &[Arc<str>],
-    most: usize,
-    now: Millis,
-    change: &mut Change,
-) -> Result<Claims> {
-    let mut claims = Claims::default();
-    let mut due = transaction.prepare_cached(
-        "UPDATE deliveries SET state = 1, attempts = attempts + 1 WHERE id IN (
-             SELECT id FROM deliveries WHERE state = 0 AND source = ?1 AND priority = ?2 AND due_at <= ?3
-             ORDER BY due_at LIMIT ?4)
-         RETURNING id, route, transaction_id, attempts, definite_errors, waited, expires_at, request,
-             (SELECT event_id FROM events WHERE events.id = event),
-             (SELECT received_at FROM events WHERE events.id = event),
-             (SELECT sensitive FROM events WHERE events.id = event)",
-    )?;
-    for priority in Priority::ALL {
-        for source in sources {
-            let room = most - claims.claimed.len();
-            if room > 0 {
-                let rows = due.query_map(params![&**source, priority as i64, now, room as i64], |row| {
-                    Ok(Claimed {
-                        id: row.get(0)?,
-                        source: source.clone(),
-                        route: row.get::<_, String>(1)?.into(),
-                        transaction_id: row.get(2)?,
-                        attempts: row.get(3)?,
-                        definite_errors: row.get(4)?,
-                        waited: row.get(5)?,
-                        expires_at: row.get(6)?,
-                        request: row.get::<_, Option<Vec<u8>>>(7)?.unwrap_or_default(),
-                        event_id: row.get(8)?,
-                        accepted_at: row.get(9)?,
-                        sensitive: row.get(10)?,
-                        seal: PhantomData,
-                    })
-                })?;
-                for claimed in rows {
-                    let claimed = claimed?;
-                    *(if claimed.attempts == 1 { &mut change.new } else { &mut change.retrying }) -= 1;
-                    change.sending += 1;
-                    claims.claimed.push(claimed);
-                }
-            }
-        }
-    }
-    if claims.claimed.len() < most {
-        claims.next_due = next_due(transaction, sources)?;
-    }
-    Ok(claims)
-}
-
-/// When the next delivery of these sources is due.
-fn next_due(transaction: &Transaction<'_>, sources: &[Arc<str>]) -> Result<Option<Millis>> {
-    let mut next = transaction
-        .prepare_cached("SELECT min(due_at) FROM deliveries WHERE state = 0 AND source = ?1 AND priority = ?2")?;
-    let mut earliest: Option<Millis> = None;
-    for priority in Priority::ALL {
-        for source in sources {
-            let due: Option<Millis> = next.query_row(params![&**source, priority as i64], |row| row.get(0))?;
-            earliest = [earliest, due].into_iter().flatten().min();
-        }
-    }
-    Ok(earliest)
 }
 
 fn finish(transaction: &Transaction<'_>, id: i64, step: &Step, now: Millis, change: &mut Change) -> Result<()> {

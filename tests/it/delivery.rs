@@ -1,6 +1,8 @@
 //! What is sent to Novu, when, and how a delivery ends.
 
+mod bulk;
 mod key;
+mod rate;
 mod retries;
 
 use std::collections::HashSet;

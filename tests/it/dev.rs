@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::{Place, SECRET, deskbell, eventually};
 use crate::novu::Novu;
@@ -127,6 +127,23 @@ fn dev_takes_what_send_sends_and_shows_the_exact_request() {
     let names =
         std::fs::read_dir(place.folder.path()).expect("the folder").map(|entry| entry.expect("a file").file_name());
     assert_eq!(names.collect::<Vec<_>>(), ["routes.yaml"], "it leaves nothing behind");
+}
+
+#[test]
+fn dev_shows_many_one_by_one() {
+    let place = place(
+        "routes:\n  - { event: user.created, workflow: many, each: \"$.data.email_addresses[*]\", \
+         subscriber: { subscriberId: \"{{item.id}}\" } }\n",
+    );
+    let dev = Dev::start(command(&place, DEV));
+    let items: Vec<Value> = (0..90).map(|number| json!({"id": format!("person_{number}")})).collect();
+    let items = Value::from(items);
+    run(&place, &format!("send user.created --set data.email_addresses={items} --to {}", dev.webhooks)).fine();
+    let shown = eventually("all of it is shown", || {
+        Some(dev.shown()).filter(|text| text.matches("\"subscriberId\"").count() >= 90 && text.ends_with("\n}\n"))
+    });
+    assert_eq!(shown.matches("POST /v1/events/trigger\n").count(), 90);
+    assert_eq!((0..90).filter(|number| shown.contains(&format!("\"person_{number}\""))).count(), 90);
 }
 
 #[test]

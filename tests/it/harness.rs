@@ -108,12 +108,12 @@ impl Place {
     }
 }
 
-/// A whole file of rules around some routes, impatient enough for tests.
+/// A whole file of rules around some routes, impatient enough for tests, each delivery in a call of its own.
 pub fn rules(novu: SocketAddr, routes: &str) -> String {
     format!(
         "sources:\n  clerk: {{ signing_secrets: [{SECRET}] }}\n\
          novu: {{ api_url: \"http://{novu}\", secret_key: key-of-the-tests }}\n\
-         delivery: {{ timeout: 2s, retry: {{ first: 20ms, longest: 200ms, unknown: 100ms }} }}\n\
+         delivery: {{ timeout: 2s, bulk: off, retry: {{ first: 20ms, longest: 200ms, unknown: 100ms }} }}\n\
          routes:\n{routes}"
     )
 }

@@ -6,6 +6,8 @@ pub mod bucket;
 pub mod faults;
 #[path = "novu/judge.rs"]
 pub mod judge;
+#[path = "novu/limited.rs"]
+mod limited;
 #[path = "novu/service.rs"]
 pub mod service;
 
@@ -21,6 +23,8 @@ use tokio::net::TcpSocket;
 use tokio::runtime::Builder;
 
 use crate::harness::{PATIENCE, read_headers};
+#[allow(unused_imports)]
+pub use limited::limited;
 
 /// A request as it came.
 #[derive(Clone, Debug)]
@@ -45,6 +49,22 @@ impl Request {
     pub fn workflow(&self) -> &str {
         self.body["name"].as_str().expect("a workflow")
     }
+
+    pub fn is_bulk(&self) -> bool {
+        self.line == "POST /v1/events/trigger/bulk HTTP/1.1"
+    }
+
+    /// What it asks for: of a call for many, each.
+    pub fn events(&self) -> &[Value] {
+        if self.is_bulk() { self.body["events"].as_array().expect("events") } else { std::slice::from_ref(&self.body) }
+    }
+
+    /// The answer if all of it is processed.
+    pub fn processed(&self) -> Value {
+        let processed = |event: &Value| json!({"acknowledged": true, "status": "processed", "transactionId": event["transactionId"]});
+        let each: Vec<Value> = self.events().iter().map(processed).collect();
+        json!({"data": if self.is_bulk() { Value::from(each) } else { each[0].clone() }})
+    }
 }
 
 /// What is done with a request.
@@ -53,6 +73,8 @@ pub enum Behaviour {
     Process,
     /// An answer that is not 201 `processed`: status, headers, body.
     Answer(u16, &'static str, &'static str),
+    /// The same, made for this request. A 201 says that the workflow runs.
+    Reply(u16, String, String),
     /// The connection is cut before anything is done.
     Reset,
     /// The workflow runs, and the answer is lost.
@@ -172,12 +194,11 @@ impl Novu {
         let mut reader = BufReader::new(stream);
         while let Some(request) = read_request(&mut reader) {
             let behaviour = self.take(request.clone());
-            let processed = json!({"data": {
-                "acknowledged": true, "status": "processed", "transactionId": request.body["transactionId"],
-            }});
+            let processed = request.processed();
             let answered = match behaviour {
                 Behaviour::Process => answer(&mut writer, 201, "", &processed.to_string()),
                 Behaviour::Answer(status, headers, body) => answer(&mut writer, status, headers, body),
+                Behaviour::Reply(status, headers, body) => answer(&mut writer, status, &headers, &body),
                 Behaviour::Slow(pause) => {
                     std::thread::sleep(pause);
                     answer(&mut writer, 201, "", &processed.to_string())
@@ -199,7 +220,10 @@ impl Novu {
         let (seen, changed) = &*self.seen;
         let mut seen = seen.lock().expect("the requests");
         let behaviour = (self.plan.lock().expect("the plan"))(&request, seen.len());
-        request.processed = matches!(behaviour, Behaviour::Process | Behaviour::ProcessThenReset | Behaviour::Slow(_));
+        request.processed = matches!(
+            behaviour,
+            Behaviour::Process | Behaviour::ProcessThenReset | Behaviour::Slow(_) | Behaviour::Reply(201, ..)
+        );
         seen.push(request);
         changed.notify_all();
         behaviour
