@@ -1,7 +1,5 @@
 //! A peer that plays Novu: it records what it gets, and can be told to misbehave.
 
-#[path = "novu/bucket.rs"]
-pub mod bucket;
 #[path = "novu/faults.rs"]
 pub mod faults;
 #[path = "novu/judge.rs"]

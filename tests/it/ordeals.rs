@@ -1,12 +1,9 @@
-//! What a gateway has to endure, in short. `make soak` has the long forms.
-
-use std::time::Duration;
+//! What a gateway has to endure, in short. `make soak` has the long forms; Novu's limit is in `delivery/rate.rs`.
 
 use crate::ordeal::away::Away;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 use crate::ordeal::disk::Disk;
 use crate::ordeal::kills::Kills;
-use crate::ordeal::quota::Quota;
 use crate::ordeal::waiting::Waiting;
 
 #[test]
@@ -24,12 +21,6 @@ fn killed_at_any_moment_while_novu_looks_at_keys_each_event_runs_once_for_each_r
 #[test]
 fn what_came_while_novu_was_away_is_delivered_when_it_is_there() {
     Away { before: 200, backlog: 3_000 }.run();
-}
-
-#[test]
-fn what_is_urgent_goes_first_however_long_the_queue_before_the_limit() {
-    let ran = Quota { backlog: 600, per_second: 60 }.run();
-    assert!(ran.slowest < Duration::from_secs(2), "it waited for {:?}", ran.slowest);
 }
 
 #[test]

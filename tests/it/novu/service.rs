@@ -6,11 +6,11 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::bucket::Bucket;
 use super::faults::{Failure, Fault, Faults};
 use super::judge::Judge;
+use super::limited::{Bucket, TOO_MANY};
 use super::{Request, answer, read_request};
 use crate::harness::drawn;
 
@@ -124,7 +124,7 @@ impl Shared {
         let mut writer = stream.try_clone().expect("a stream");
         let mut reader = BufReader::new(stream);
         while let Some(request) = read_request(&mut reader) {
-            let events = events(&request.body);
+            let events = request.events();
             let attempt = self.judge().begin(events);
             let outcome = self.meet(self.setup.faults.draw(super::transaction_id(&events[0]), attempt), &request);
             // It is over before the gateway can know, or what follows would seem to overlap.
@@ -173,8 +173,7 @@ impl Shared {
     /// What is inside: the limit first, then the key and the workflow.
     fn take(&self, request: &Request, fails: bool) -> Answer {
         let Some(bucket) = &self.bucket else { return self.look_up(request, fails) };
-        let bulk = request.body["events"].is_array();
-        let taken = bucket.lock().expect("the limit").take(bulk);
+        let taken = bucket.lock().expect("the limit").take(request.is_bulk());
         match taken {
             Ok(headers) => {
                 let mut answer = self.look_up(request, fails);
@@ -221,16 +220,10 @@ impl Shared {
         if fails {
             return (500, json!({"statusCode": 500, "message": "Internal server error", "errorId": "0af"}).to_string());
         }
-        let events = events(&request.body);
-        self.judge().run(events);
+        self.judge().run(request.events());
         let (held, released) = &self.held;
         drop(released.wait_while(held.lock().expect("the answers"), |held| *held).expect("the answers"));
-        let processed = |event: &Value| json!({"acknowledged": true, "status": "processed", "transactionId": event["transactionId"]});
-        let data = match request.body["events"].is_array() {
-            true => events.iter().map(processed).collect(),
-            false => processed(&request.body),
-        };
-        (201, json!({ "data": data }).to_string())
+        (201, request.processed().to_string())
     }
 
     fn judge(&self) -> MutexGuard<'_, Judge> {
@@ -238,10 +231,4 @@ impl Shared {
     }
 }
 
-const TOO_MANY: &str = r#"{"statusCode":429,"message":"API rate limit exceeded"}"#;
 const IN_PROGRESS: &str = r#"{"statusCode":409,"message":"Request with this key is in progress"}"#;
-
-/// The events of a request: one, or all of a bulk call.
-fn events(body: &Value) -> &[Value] {
-    body["events"].as_array().map_or(std::slice::from_ref(body), Vec::as_slice)
-}
