@@ -15,6 +15,8 @@ mod commands;
 mod crash;
 mod delivery;
 mod dev;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod disk;
 mod examples;
 mod explain;
 mod explain_running;

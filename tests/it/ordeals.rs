@@ -1,8 +1,6 @@
 //! What a gateway has to endure, in short. `make soak` has the long forms; Novu's limit is in `delivery/rate.rs`.
 
 use crate::ordeal::away::Away;
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-use crate::ordeal::disk::Disk;
 use crate::ordeal::kills::Kills;
 use crate::ordeal::waiting::Waiting;
 
@@ -26,10 +24,4 @@ fn what_came_while_novu_was_away_is_delivered_when_it_is_there() {
 #[test]
 fn a_start_counts_what_waits_and_goes_on() {
     Waiting { events: 50_000 }.run();
-}
-
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-#[test]
-fn while_the_disk_is_full_nothing_is_lost_and_nothing_doubled_and_then_it_goes_on_by_itself() {
-    Disk::Preloaded.run(2, 20);
 }

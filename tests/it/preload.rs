@@ -22,6 +22,11 @@ pub fn let_fill(command: &mut Command, folder: &Path) {
     preload(command).env("FULL_FOLDER", folder);
 }
 
+/// Lets no write of the command come to the disk while this file exists.
+pub fn let_hang(command: &mut Command, sign: &Path) {
+    preload(command).env("STUCK_DISK", sign);
+}
+
 fn preload(command: &mut Command) -> &mut Command {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
     let library = LIBRARY.get_or_init(|| {

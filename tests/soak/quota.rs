@@ -13,5 +13,6 @@ fn ten_thousand_that_are_not_urgent_before_a_limit_of_sixty_a_second() {
     println!("  {:.1} % of the limit is used, {} answers asked to wait", ran.share * 100.0, ran.throttled);
     println!("  {} urgent ones beside them, each sent within {:?}", ran.urgent, ran.slowest);
     assert!(ran.share >= 0.95, "the limit is not used");
+    assert!(ran.throttled < 5, "Novu had to say that it is too much");
     assert!(ran.slowest < Duration::from_secs(2), "what is urgent waits");
 }
