@@ -1,78 +1,13 @@
-//! What survives: a crash in the middle of everything, a stop, a restart, a second process.
+//! What survives: a crash, a stop, a restart, a second process. Crash after crash under load is in `ordeals.rs`.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
-use std::net::{SocketAddr, TcpStream};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::harness::{Client, Ending, Gateway, Place, Signed, WELCOME, connect, eventually, exchange, rules, sample};
 use crate::novu::{Behaviour, Novu};
-
-const EVENTS: usize = 400;
-const TWO_ROUTES: &str = "  - { event: user.created, workflow: welcome, payload: { event: \"{{webhook.id}}\" } }\n  \
-                            - { event: user.created, workflow: audit, payload: { event: \"{{webhook.id}}\" } }\n";
-
-/// Posts what waits, from several threads at a time, until nothing does or the gateway is gone.
-/// What was not answered waits again, as it does at Svix.
-pub fn post_all(address: SocketAddr, waiting: &Mutex<Vec<usize>>, body: &str, after_an_answer: impl Fn() + Sync) {
-    let post = || {
-        let Ok(mut client) = Client::new(address) else { return };
-        loop {
-            let Some(number) = waiting.lock().expect("what waits").pop() else { return };
-            match client.send(&format!("msg_{number}"), body) {
-                Ok(answer) => assert_eq!(answer.status, 200, "{}", answer.body),
-                Err(_) => return waiting.lock().expect("what waits").push(number),
-            }
-            after_an_answer();
-        }
-    };
-    std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(post))));
-}
-
-#[test]
-fn crash_after_crash_every_accepted_event_reaches_novu_as_one_transaction() {
-    let novu = Novu::that(|_, before| match before % 13 {
-        3 => Behaviour::ProcessThenReset,
-        5 => Behaviour::Reset,
-        7 => Behaviour::Answer(500, "", r#"{"statusCode":500}"#),
-        11 => Behaviour::Answer(502, "", "<html>502 Bad Gateway</html>"),
-        _ => Behaviour::Process,
-    });
-    let place = Place::new(novu.address, TWO_ROUTES);
-    let waiting = Mutex::new((0..EVENTS).collect());
-    let answered = AtomicUsize::new(0);
-    for crash_at in [1, 60, 137, 250, 333] {
-        let gateway = place.start();
-        let address = gateway.webhooks;
-        let running = Mutex::new(Some(gateway));
-        post_all(address, &waiting, &sample("user.created"), || {
-            if answered.fetch_add(1, Ordering::Relaxed) + 1 == crash_at {
-                running.lock().expect("a gateway").take().expect("one that runs").kill();
-            }
-        });
-        assert!(!waiting.lock().expect("what waits").is_empty(), "it was killed in the middle");
-    }
-    let gateway = place.start();
-    post_all(gateway.webhooks, &waiting, &sample("user.created"), || {});
-    gateway.drain();
-    assert_eq!(gateway.metric("deskbell_queue_deliveries{state=\"dead\"}"), Some(0.0));
-
-    let mut transactions: HashMap<(String, String), HashSet<String>> = HashMap::new();
-    for request in novu.requests() {
-        let event = request.body["payload"]["event"].as_str().expect("an event").to_owned();
-        let known = transactions.entry((event, request.workflow().to_owned())).or_default();
-        known.insert(request.transaction_id().to_owned());
-    }
-    assert_eq!(transactions.len(), 2 * EVENTS);
-    assert!(transactions.values().all(|ids| ids.len() == 1), "a delivery went under two transactions");
-    let processed: HashSet<String> =
-        novu.processed().iter().map(|request| request.transaction_id().to_owned()).collect();
-    assert_eq!(processed.len(), 2 * EVENTS, "each delivery is a transaction of its own, and has reached Novu");
-    assert_eq!(gateway.send("msg_7", &sample("user.created")).outcome(), "duplicate");
-}
 
 #[test]
 fn an_attempt_that_a_crash_cut_off_is_made_again_after_a_pause_and_under_the_same_key() {

@@ -1,6 +1,7 @@
 //! A gateway as a process of its own, and a client that can send anything.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -27,6 +28,11 @@ pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// A number that looks like chance, and is the same every time.
+pub fn drawn(seed: u64, what: impl Hash) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one((seed, what))
 }
 
 /// The binary, ready for arguments, without anything from this environment.

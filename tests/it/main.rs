@@ -2,6 +2,9 @@
 
 mod harness;
 mod novu;
+// Figures are for the long forms.
+#[allow(dead_code)]
+mod ordeal;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod preload;
 mod shell;
@@ -13,6 +16,8 @@ mod commands;
 mod crash;
 mod delivery;
 mod dev;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod disk;
 mod events;
 mod examples;
 mod explain;
@@ -21,6 +26,7 @@ mod freshness;
 mod init;
 mod lint;
 mod novu_guide;
+mod ordeals;
 mod pause;
 mod problems;
 mod quickstart;

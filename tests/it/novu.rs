@@ -1,7 +1,13 @@
 //! A peer that plays Novu: it records what it gets, and can be told to misbehave.
 
+#[path = "novu/faults.rs"]
+pub mod faults;
+#[path = "novu/judge.rs"]
+pub mod judge;
 #[path = "novu/limited.rs"]
 mod limited;
+#[path = "novu/service.rs"]
+pub mod service;
 
 use std::collections::HashMap;
 use std::io::{BufReader, Read, Write};
@@ -31,7 +37,7 @@ pub struct Request {
 
 impl Request {
     pub fn transaction_id(&self) -> &str {
-        self.body["transactionId"].as_str().expect("a transaction id")
+        transaction_id(&self.body)
     }
 
     pub fn key(&self) -> &str {
@@ -109,11 +115,16 @@ impl Closed {
 
     /// From now on there is one that does what the plan says.
     pub fn open_that(self, plan: impl Fn(&Request, usize) -> Behaviour + Send + Sync + 'static) -> Novu {
+        Novu::at(self.listen(), plan)
+    }
+
+    /// From now on somebody listens.
+    pub fn listen(self) -> TcpListener {
         let runtime = Builder::new_current_thread().enable_io().build().expect("a runtime");
         let _inside = runtime.enter();
         let listener = self.socket.listen(128).and_then(|listener| listener.into_std()).expect("a listener");
         listener.set_nonblocking(false).expect("a listener that blocks");
-        Novu::at(listener, plan)
+        listener
     }
 }
 
@@ -220,6 +231,10 @@ impl Novu {
         changed.notify_all();
         behaviour
     }
+}
+
+fn transaction_id(event: &Value) -> &str {
+    event["transactionId"].as_str().expect("a transaction id")
 }
 
 fn read_request(reader: &mut BufReader<TcpStream>) -> Option<Request> {

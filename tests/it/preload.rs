@@ -16,6 +16,17 @@ pub fn let_mount(command: &mut Command, mounts: &Path) {
     preload(command).env("MOUNTINFO", mounts);
 }
 
+/// Makes the disk of a folder full for the command, while a file of the same name with `.full` exists.
+pub fn let_fill(command: &mut Command, folder: &Path) {
+    let folder = std::fs::canonicalize(folder).expect("a folder");
+    preload(command).env("FULL_FOLDER", folder);
+}
+
+/// Lets no write of the command come to the disk while this file exists.
+pub fn let_hang(command: &mut Command, sign: &Path) {
+    preload(command).env("STUCK_DISK", sign);
+}
+
 fn preload(command: &mut Command) -> &mut Command {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
     let library = LIBRARY.get_or_init(|| {

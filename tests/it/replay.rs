@@ -1,14 +1,12 @@
 //! `replay` and `drop`: what failed is mended, what worked is never doubled, and what is not wanted ends.
 
 use std::collections::HashSet;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::crash::post_all;
 use crate::events::{ask, show, states};
-use crate::harness::{Gateway, Place, WELCOME, eventually, rules, sample, sample_with};
+use crate::harness::{Client, Gateway, Place, WELCOME, eventually, rules, sample, sample_with};
 use crate::novu::{Behaviour, Novu};
 
 const NO_WORKFLOW: Behaviour = Behaviour::Answer(422, "", r#"{"message":"workflow_not_found"}"#);
@@ -360,7 +358,11 @@ fn a_long_replay_is_whole_and_delays_nothing_that_is_urgent() {
     let routes = format!("{}  - {{ event: session.created, workflow: urgent, priority: high }}\n", EACH);
     let place = Place::new(novu.address, &routes);
     let gateway = place.start();
-    post_all(gateway.webhooks, &Mutex::new((0..EVENTS).collect()), &people(PEOPLE), || {});
+    let mut client = Client::new(gateway.webhooks).expect("a connection");
+    let body = people(PEOPLE);
+    for number in 0..EVENTS {
+        client.send(&format!("msg_{number}"), &body).expect("an answer");
+    }
     gateway.drain();
     assert_eq!(gateway.metric("deskbell_queue_deliveries{state=\"dead\"}"), Some((EVENTS * PEOPLE) as f64));
 

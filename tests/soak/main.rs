@@ -7,11 +7,20 @@ mod harness;
 #[path = "../it/novu.rs"]
 mod novu;
 #[allow(dead_code)]
+#[path = "../it/ordeal.rs"]
+mod ordeal;
+#[allow(dead_code)]
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[path = "../it/preload.rs"]
 mod preload;
 
+mod away;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod disk;
+mod kills;
+mod quota;
 mod reloads;
+mod waiting;
 
 /// A figure of the environment, for a shorter or longer run.
 fn setting(name: &str, default: usize) -> usize {
