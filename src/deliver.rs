@@ -1,19 +1,20 @@
 //! A claimed delivery becomes a Novu call, and its answer an outcome that the store remembers.
 
+mod attempt;
 mod lanes;
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::novu::{Account, Novu, Outcome};
-use crate::observe::Metrics;
+use crate::novu::{Account, Outcome};
 use crate::settings::{Retry, Settings};
 use crate::store::{Claimed, Step, Store};
 use crate::units::{Millis, now};
+pub use attempt::{Attempts, Progress};
 pub use lanes::Lanes;
 
 /// How often a workflow that Novu does not know is tried: it may be new, and a replica behind.
@@ -24,13 +25,11 @@ const DEFAULT_THROTTLE: Millis = 1_000;
 /// How long to wait when nothing says when to look again.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
-/// Everything that an attempt needs.
+/// Delivers what the store holds.
 #[derive(Clone)]
 pub struct Deliverer {
     pub store: Store,
-    pub novu: Novu,
-    pub metrics: Arc<Metrics>,
-    pub lanes: Arc<Lanes>,
+    pub attempts: Attempts,
 }
 
 impl Deliverer {
@@ -65,7 +64,7 @@ impl Deliverer {
     async fn start_due(&self, settings: &Arc<Settings>, running: &mut JoinSet<()>) -> Duration {
         let moment = now();
         let mut next = moment + LONGEST_SLEEP.as_millis() as Millis;
-        let (open, reopens) = self.lanes.open(settings, moment);
+        let (open, reopens) = self.attempts.lanes.open(settings, moment);
         next = next.min(reopens.unwrap_or(next));
         for lane in open {
             let free = settings.concurrency.saturating_sub(running.len()).min(lane.most);
@@ -75,7 +74,7 @@ impl Deliverer {
             let Some(claims) = self.store.claim(lane.sources, free, moment).await else {
                 return Duration::from_secs(1);
             };
-            self.lanes.started(&lane.account, claims.claimed.len());
+            self.attempts.lanes.started(&lane.account, claims.claimed.len());
             next = next.min(claims.next_due.unwrap_or(next));
             if claims.claimed.len() == lane.most {
                 // It was the rate that ended this, and it allows more before an attempt may end.
@@ -93,26 +92,13 @@ impl Deliverer {
     async fn deliver_next(&self, mut claimed: Claimed, account: &Arc<Account>, settings: &Settings) {
         let moment = now();
         if claimed.expires_at.is_some_and(|at| at <= moment) {
-            self.lanes.released(account, moment);
+            self.attempts.lanes.released(account, moment);
             self.record(&claimed, Step::Expired, "expired").await;
             return;
         }
         let request = std::mem::take(&mut claimed.request);
-        let key = format!("{}-{}", claimed.transaction_id, claimed.definite_errors);
-        let probe = self.lanes.is_held(account);
-        let started = Instant::now();
-        let outcome = self.novu.trigger(account, &key, request, settings.timeout).await;
-        self.metrics.attempt(attempt_result(&outcome), started.elapsed().as_secs_f64());
-
-        let moment = now();
-        let step = next_step(&outcome, &claimed, probe, settings.retry, moment);
-        let until = match (&outcome, &step) {
-            (Outcome::Throttled { .. }, Step::Again { due, .. }) => Some(*due),
-            _ => None,
-        };
-        for change in self.lanes.ended(account, &claimed.source, &outcome, until, moment) {
-            change.report(&self.metrics, moment);
-        }
+        let (outcome, step) =
+            self.attempts.make(&claimed.source, account, Progress::from(&claimed), request, settings).await;
         self.record(&claimed, step, delivery_outcome(&outcome)).await;
     }
 
@@ -122,16 +108,16 @@ impl Deliverer {
         let Claimed { source, event_id: event, route, attempts: attempt, .. } = claimed;
         match &step {
             Step::Delivered => {
-                self.metrics.delivered(route, moment - claimed.accepted_at);
+                self.attempts.metrics.delivered(route, moment - claimed.accepted_at);
                 tracing::info!(%source, event, %route, attempt, "delivered");
             }
             Step::Dead { reason } => {
                 let outcome = if reason == GAVE_UP { GAVE_UP } else { outcome };
-                self.metrics.delivery(route, outcome);
+                self.attempts.metrics.delivery(route, outcome);
                 tracing::warn!(%source, event, %route, attempt, reason, "dead");
             }
             Step::Expired => {
-                self.metrics.delivery(route, outcome);
+                self.attempts.metrics.delivery(route, outcome);
                 tracing::info!(%source, event, %route, "expired");
             }
             Step::Again { reason, pause, .. } => {
@@ -145,15 +131,15 @@ impl Deliverer {
 const GAVE_UP: &str = "gave_up";
 
 /// What follows from how an attempt ended. Pure.
-fn next_step(outcome: &Outcome, claimed: &Claimed, probe: bool, retry: Retry, now: Millis) -> Step {
-    let pause = backoff(claimed, retry);
+fn next_step(outcome: &Outcome, progress: Progress<'_>, probe: bool, retry: Retry, now: Millis) -> Step {
+    let pause = backoff(progress, retry);
     match outcome {
         Outcome::Delivered => Step::Delivered,
         Outcome::Refused(reason) | Outcome::Rejected(reason) => Step::Dead { reason: reason.to_string() },
-        Outcome::UnknownWorkflow if claimed.definite_errors + 1 >= UNKNOWN_WORKFLOW_ATTEMPTS => {
+        Outcome::UnknownWorkflow if progress.definite_errors + 1 >= UNKNOWN_WORKFLOW_ATTEMPTS => {
             Step::Dead { reason: "workflow_not_found".to_owned() }
         }
-        Outcome::UnknownWorkflow => again(claimed, retry, now, pause, true, "workflow_not_found"),
+        Outcome::UnknownWorkflow => again(progress, retry, now, pause, true, "workflow_not_found"),
         Outcome::Held(_) if probe => Step::GivenBack { due: now },
         // It may be this delivery alone that something on the way to Novu turns down: it comes
         // back ever later, and others get to show that the key is good.
@@ -164,17 +150,17 @@ fn next_step(outcome: &Outcome, claimed: &Claimed, probe: bool, retry: Retry, no
             let due = now.saturating_add(retry_after.unwrap_or(DEFAULT_THROTTLE));
             Step::Again { due, pause: 0, definite: false, reason: "throttled".to_owned() }
         }
-        Outcome::ServerError(reason) => again(claimed, retry, now, pause, true, &reason.to_string()),
-        Outcome::Unreachable(reason) => again(claimed, retry, now, pause, false, &reason.to_string()),
+        Outcome::ServerError(reason) => again(progress, retry, now, pause, true, &reason.to_string()),
+        Outcome::Unreachable(reason) => again(progress, retry, now, pause, false, &reason.to_string()),
         // It may have been done: do not overlap with it.
-        Outcome::Unsure(reason) => again(claimed, retry, now, pause.max(retry.unknown), false, &reason.to_string()),
-        Outcome::Timeout => again(claimed, retry, now, pause.max(retry.unknown), false, "timeout"),
-        Outcome::ConnectionLost => again(claimed, retry, now, pause.max(retry.unknown), false, "connection_lost"),
+        Outcome::Unsure(reason) => again(progress, retry, now, pause.max(retry.unknown), false, &reason.to_string()),
+        Outcome::Timeout => again(progress, retry, now, pause.max(retry.unknown), false, "timeout"),
+        Outcome::ConnectionLost => again(progress, retry, now, pause.max(retry.unknown), false, "connection_lost"),
     }
 }
 
-fn again(claimed: &Claimed, retry: Retry, now: Millis, pause: Millis, definite: bool, reason: &str) -> Step {
-    if claimed.waited.saturating_add(pause) > retry.give_up_after {
+fn again(progress: Progress<'_>, retry: Retry, now: Millis, pause: Millis, definite: bool, reason: &str) -> Step {
+    if progress.waited.saturating_add(pause) > retry.give_up_after {
         return Step::Dead { reason: GAVE_UP.to_owned() };
     }
     Step::Again { due: now.saturating_add(pause), pause, definite, reason: reason.to_owned() }
@@ -182,25 +168,11 @@ fn again(claimed: &Claimed, retry: Retry, now: Millis, pause: Millis, definite: 
 
 /// 1 s, 2 s, 4 s … up to the longest, and up to a quarter less, so that what failed together
 /// does not come back together.
-fn backoff(claimed: &Claimed, retry: Retry) -> Millis {
-    let doublings = claimed.attempts.saturating_sub(1).min(30);
+fn backoff(progress: Progress<'_>, retry: Retry) -> Millis {
+    let doublings = progress.attempts.saturating_sub(1).min(30);
     let full = retry.first.saturating_mul(1 << doublings).min(retry.longest);
-    let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one((&claimed.transaction_id, claimed.attempts));
+    let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one((progress.transaction_id, progress.attempts));
     full - full / 4 * (hash % 1000) as Millis / 1000
-}
-
-/// The `result` of `deskbell_attempts_total`.
-fn attempt_result(outcome: &Outcome) -> &'static str {
-    match outcome {
-        Outcome::Delivered => "ok",
-        Outcome::Refused(_) => "refused",
-        Outcome::Rejected(_) | Outcome::UnknownWorkflow => "rejected",
-        Outcome::Throttled { .. } => "throttled",
-        Outcome::Held(_) => "held",
-        Outcome::ServerError(_) | Outcome::Unsure(_) => "server_error",
-        Outcome::Timeout => "timeout",
-        Outcome::ConnectionLost | Outcome::Unreachable(_) => "connection",
-    }
 }
 
 /// The `outcome` of `deskbell_deliveries_total`, if the attempt ended the delivery.
@@ -219,8 +191,12 @@ mod tests {
 
     const RETRY: Retry = Retry { first: 1_000, longest: 300_000, unknown: 30_000, give_up_after: 86_400_000 };
 
+    fn progress(attempts: u32, waited: Millis) -> Progress<'static> {
+        Progress { transaction_id: "deskbell_1", attempts, definite_errors: 0, waited }
+    }
+
     fn step(outcome: &Outcome, attempts: u32, waited: Millis) -> Step {
-        next_step(outcome, &Claimed::for_test(attempts, waited), true, RETRY, 0)
+        next_step(outcome, progress(attempts, waited), true, RETRY, 0)
     }
 
     fn due(step: &Step) -> (Millis, bool) {
@@ -258,8 +234,7 @@ mod tests {
     fn what_takes_a_good_key_down_comes_back_ever_later_and_never_gives_up() {
         let outcome = Outcome::Held(Reason::new("status_403"));
         for (attempt, full) in [(1, 1_000), (4, 8_000), (300, 300_000)] {
-            let claimed = Claimed::for_test(attempt, 86_399_999);
-            let step = next_step(&outcome, &claimed, false, RETRY, 0);
+            let step = next_step(&outcome, progress(attempt, 86_399_999), false, RETRY, 0);
             assert!(
                 matches!(step, Step::Again { due, pause: 0, .. } if (full * 3 / 4..=full).contains(&due)),
                 "{step:?}"
@@ -270,9 +245,8 @@ mod tests {
     #[test]
     fn an_unknown_workflow_is_tried_a_few_times() {
         let step = |definite_errors| {
-            let mut claimed = Claimed::for_test(9, 0);
-            claimed.definite_errors = definite_errors;
-            next_step(&Outcome::UnknownWorkflow, &claimed, false, RETRY, 0)
+            let progress = Progress { definite_errors, ..progress(9, 0) };
+            next_step(&Outcome::UnknownWorkflow, progress, false, RETRY, 0)
         };
         assert!(matches!(step(2), Step::Again { definite: true, .. }));
         assert_eq!(step(3), Step::Dead { reason: "workflow_not_found".to_owned() });

@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::admin::Admin;
-use crate::deliver::{Deliverer, Lanes};
+use crate::deliver::{Attempts, Deliverer, Lanes};
 use crate::http;
 use crate::mount;
 use crate::novu::Novu;
@@ -155,7 +155,7 @@ impl Gateway {
                 token: options.admin_token.map(Into::into),
                 explaining: Arc::new(Semaphore::new(1)),
             },
-            deliverer: Deliverer { store, novu, metrics: metrics.clone(), lanes },
+            deliverer: Deliverer { store, attempts: Attempts { novu, metrics: metrics.clone(), lanes } },
             settings,
             watcher: Watcher {
                 file: options.rules,

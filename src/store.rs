@@ -357,25 +357,3 @@ impl Priority {
     /// The order in which deliveries are claimed.
     const ALL: [Priority; 3] = [Priority::High, Priority::Normal, Priority::Low];
 }
-
-#[cfg(test)]
-impl Claimed {
-    /// A claim that no store has made, for the table tests of what follows from an attempt.
-    pub fn for_test(attempts: u32, waited: Millis) -> Self {
-        Self {
-            id: 1,
-            event_id: "msg_1".to_owned(),
-            source: "clerk".into(),
-            route: "welcome".into(),
-            transaction_id: "deskbell_1".to_owned(),
-            attempts,
-            definite_errors: 0,
-            waited,
-            accepted_at: 0,
-            expires_at: None,
-            sensitive: false,
-            request: Vec::new(),
-            seal: PhantomData,
-        }
-    }
-}
