@@ -16,8 +16,9 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use crate::deliver::Lanes;
 use crate::http::{self, Answer};
 use crate::observe::Metrics;
+use crate::problem::Problem;
 use crate::rules::Rules;
-use crate::store::Store;
+use crate::store::{Queue, Store};
 use crate::units::now;
 use crate::watcher::{LastReload, ReloadRequest, Reloaded};
 
@@ -25,7 +26,8 @@ use crate::watcher::{LastReload, ReloadRequest, Reloaded};
 #[derive(Clone)]
 pub struct Admin {
     pub rules: watch::Receiver<Arc<Rules>>,
-    pub store: Store,
+    /// None with `--store none`.
+    pub store: Option<Store>,
     pub metrics: Arc<Metrics>,
     pub lanes: Arc<Lanes>,
     pub last_reload: Arc<Mutex<LastReload>>,
@@ -76,7 +78,7 @@ impl Admin {
         Some(match path {
             "/metrics" => {
                 let held = self.lanes.held(&self.rules.borrow().settings);
-                let page = self.metrics.page(self.store.queue(), &held, now());
+                let page = self.metrics.page(self.queue(), &held, now());
                 http::answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", page)
             }
             "/healthz" => http::answer(StatusCode::OK, "text/plain; charset=utf-8", "ok\n"),
@@ -86,7 +88,7 @@ impl Admin {
 
     /// Only what keeps webhooks from being kept takes the gateway out of its balancer.
     fn ready(&self) -> Answer {
-        let queue = self.store.queue();
+        let queue = self.queue();
         let queue_limit = self.rules.borrow().settings.queue_limit;
         let reasons: Vec<&str> = [
             (self.draining.load(Ordering::Relaxed), "shutting down"),
@@ -104,6 +106,18 @@ impl Admin {
                 &json!({"ready": false, "reasons": reasons, "degraded": degraded}),
             ),
         }
+    }
+
+    fn queue(&self) -> Queue {
+        self.store.as_ref().map_or(Queue { writable: true, ..Queue::default() }, Store::queue)
+    }
+
+    /// For whatever looks into what is kept, or changes it.
+    fn store(&self) -> Result<&Store, Refusal> {
+        self.store.as_ref().ok_or_else(|| {
+            let message = "the gateway runs with `--store none`, so it keeps no events";
+            Refusal::new(StatusCode::CONFLICT, "no_store", message)
+        })
     }
 
     fn degraded(&self) -> Vec<String> {
@@ -155,6 +169,37 @@ impl Admin {
         );
         answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         Some(answer)
+    }
+}
+
+/// Why something asked of the API is not done.
+struct Refusal {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+    /// What is wrong with rules, if it is that.
+    problems: Option<Vec<Problem>>,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), problems: None }
+    }
+
+    fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_request", message)
+    }
+
+    fn unavailable(message: &str) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
+    }
+
+    fn answer(self) -> Answer {
+        let mut body = json!({"error": {"code": self.code, "message": self.message}});
+        if let Some(problems) = self.problems {
+            body["problems"] = json!(problems);
+        }
+        http::json_answer(self.status, &body)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::settings::{Retry, Settings};
 use crate::store::{Claimed, Step, Store};
 use crate::units::{Millis, now};
 pub use attempt::{Attempts, Progress};
-pub use lanes::Lanes;
+pub use lanes::{Lanes, Open};
 
 /// How often a workflow that Novu does not know is tried: it may be new, and a replica behind.
 /// Attempts that never got as far as an answer do not count.

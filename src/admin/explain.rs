@@ -8,14 +8,13 @@ use hyper::{Request, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::Admin;
+use super::{Admin, Refusal};
 use crate::clerk;
 use crate::compiled::Compiled;
 use crate::config::MAX_FILE_BYTES;
 use crate::explain::{self, Explanation, Question};
 use crate::http::{self, Answer, BodyError};
 use crate::outside::Outside;
-use crate::problem::Problem;
 use crate::rules::Rules;
 use crate::store::Store;
 use crate::verify::Event;
@@ -25,40 +24,10 @@ const MOST_CHANGES: usize = 1_000;
 /// How long one explanation waits for another.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Why there is no explanation.
-struct Refusal {
-    status: StatusCode,
-    code: &'static str,
-    message: String,
-    /// What is wrong with the draft, if it is that.
-    problems: Option<Vec<Problem>>,
-}
-
-impl Refusal {
-    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), problems: None }
-    }
-
-    fn bad_request(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "bad_request", message)
-    }
-
-    fn unavailable(message: &str) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
-    }
-
-    fn answer(self) -> Answer {
-        let mut body = json!({"error": {"code": self.code, "message": self.message}});
-        if let Some(problems) = self.problems {
-            body["problems"] = json!(problems);
-        }
-        http::json_answer(self.status, &body)
-    }
-}
-
 impl Admin {
     /// One at a time, on a thread of its own: neither webhooks nor the end of the process wait for it.
     pub(super) async fn explain(self, request: Request<Incoming>) -> Answer {
+        let store = self.store().cloned();
         let turn = tokio::time::timeout(PATIENCE, self.explaining.acquire_owned());
         let Ok(Ok(turn)) = turn.await else {
             return Refusal::unavailable("another explanation is being made").answer();
@@ -70,7 +39,7 @@ impl Admin {
             Ok(body) => body,
             Err(error) => return unread(&error, limit).answer(),
         };
-        match think(move || answer(&body, &rules, &self.store), turn).await {
+        match think(move || answer(&body, &rules, store), turn).await {
             Some(Ok(explanation)) => http::answer(StatusCode::OK, "application/json", explanation),
             Some(Err(refusal)) => refusal.answer(),
             None => Refusal::unavailable("the explanation was not made").answer(),
@@ -103,7 +72,7 @@ fn unread(error: &BodyError, limit: usize) -> Refusal {
     }
 }
 
-fn answer(body: &Bytes, running: &Arc<Rules>, store: &Store) -> Result<String, Refusal> {
+fn answer(body: &Bytes, running: &Arc<Rules>, store: Result<Store, Refusal>) -> Result<String, Refusal> {
     let question = read(body)?;
     let draft = question.routes.as_deref().map(compile).transpose()?;
     let rules = draft.as_ref().unwrap_or(running);
@@ -131,7 +100,7 @@ fn compile(routes: &str) -> Result<Rules, Refusal> {
 }
 
 /// The event that is asked about, changed as it is wished.
-fn find(question: Question, rules: &Rules, store: &Store) -> Result<Event, Refusal> {
+fn find(question: Question, rules: &Rules, store: Result<Store, Refusal>) -> Result<Event, Refusal> {
     let Question { event, sample, id, source, set, unset, .. } = question;
     if set.0.len() + unset.len() > MOST_CHANGES {
         return Err(Refusal::bad_request(format!("an event is changed in {MOST_CHANGES} places at most")));
@@ -142,7 +111,7 @@ fn find(question: Question, rules: &Rules, store: &Store) -> Result<Event, Refus
         (None, Some(name), None) => clerk::sample(&name).ok_or_else(|| {
             Refusal::bad_request(format!("there is no sample `{name}`; {}", clerk::hint_for_sample(&name)))
         })?,
-        (None, None, Some(id)) => return stored(&id, source.as_deref(), rules, store, change),
+        (None, None, Some(id)) => return stored(&id, source.as_deref(), rules, &store?, change),
         _ => return Err(Refusal::bad_request("name one of `event`, `sample` and `id`")),
     };
     change(&mut json)?;

@@ -88,6 +88,14 @@ impl Lanes {
         (open, reopens)
     }
 
+    /// When the lane of a source opens again, if it is closed and that is known.
+    pub fn reopens(&self, source: &Arc<str>, now: Millis) -> Option<Millis> {
+        let lanes = self.lock();
+        let lane = lanes.iter().find(|lane| lane.sources.contains(source))?;
+        let probe_at = lane.held.as_ref().and_then(|hold| hold.probe_at);
+        Some(lane.throttled_until.max(probe_at.unwrap_or_default())).filter(|at| *at > now)
+    }
+
     /// So many attempts were started.
     pub fn started(&self, account: &Arc<Account>, count: usize) {
         if let Some(lane) = self.lock().iter_mut().find(|lane| lane.account == *account) {

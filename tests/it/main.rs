@@ -12,6 +12,7 @@ mod commands;
 mod crash;
 mod delivery;
 mod dev;
+mod direct;
 mod examples;
 mod explain;
 mod explain_running;
