@@ -22,7 +22,7 @@ use crate::deliver::Lanes;
 use crate::http::{self, Answer};
 use crate::observe::Metrics;
 use crate::rules::Rules;
-use crate::store::Store;
+use crate::store::{Queue, Store};
 use crate::units::now;
 use crate::watcher::{LastReload, ReloadRequest, Reloaded};
 use refusal::Refusal;
@@ -35,7 +35,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 #[derive(Clone)]
 pub struct Admin {
     pub rules: watch::Receiver<Arc<Rules>>,
-    pub store: Store,
+    /// None with `--store none`.
+    pub store: Option<Store>,
     pub metrics: Arc<Metrics>,
     pub lanes: Arc<Lanes>,
     pub last_reload: Arc<Mutex<LastReload>>,
@@ -100,7 +101,7 @@ impl Admin {
         Some(match path {
             "/metrics" => {
                 let held = self.lanes.held(&self.rules.borrow().settings);
-                let page = self.metrics.page(self.store.queue(), &held, now());
+                let page = self.metrics.page(self.queue(), &held, now());
                 http::answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", page)
             }
             "/healthz" => http::answer(StatusCode::OK, "text/plain; charset=utf-8", "ok\n"),
@@ -110,7 +111,7 @@ impl Admin {
 
     /// Only what keeps webhooks from being kept takes the gateway out of its balancer.
     fn ready(&self) -> Answer {
-        let queue = self.store.queue();
+        let queue = self.queue();
         let queue_limit = self.rules.borrow().settings.queue_limit;
         let reasons: Vec<&str> = [
             (self.draining.load(Ordering::Relaxed), "shutting down"),
@@ -131,15 +132,29 @@ impl Admin {
         }
     }
 
+    fn queue(&self) -> Queue {
+        self.store.as_ref().map_or(Queue { writable: true, ..Queue::default() }, Store::queue)
+    }
+
+    /// For whatever looks into what is kept, or changes it.
+    fn store(&self) -> Result<&Store, Refusal> {
+        self.store.as_ref().ok_or_else(|| {
+            let message = "the gateway runs with `--store none`, so it keeps no events";
+            Refusal::new(StatusCode::CONFLICT, "no_store", message)
+        })
+    }
+
     fn degraded(&self) -> Vec<String> {
         let mut degraded = self.lanes.degraded(now());
         let rules = self.rules.borrow().clone();
-        for source in self.store.waiting_sources().iter().filter(|source| rules.source(source).is_none()) {
-            degraded.push(format!("deliveries of `{source}`, which is no source any more, wait"));
-        }
-        degraded.extend(self.store.pauses().iter().map(|pause| format!("{pause} is paused")));
-        if self.store.queue().damaged {
-            degraded.push("a part of the store is damaged; the log says what to do".to_owned());
+        if let Some(store) = &self.store {
+            for source in store.waiting_sources().iter().filter(|source| rules.source(source).is_none()) {
+                degraded.push(format!("deliveries of `{source}`, which is no source any more, wait"));
+            }
+            degraded.extend(store.pauses().iter().map(|pause| format!("{pause} is paused")));
+            if store.queue().damaged {
+                degraded.push("a part of the store is damaged; the log says what to do".to_owned());
+            }
         }
         if self.last().result == Reloaded::Rejected {
             degraded.push("the last change of the rules was rejected; the last good ones run".to_owned());

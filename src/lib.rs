@@ -12,6 +12,8 @@
 //!              observe ◀─── every arrow counts itself once
 //! ```
 //!
+//! With `--store none` there is no store on the path: [`direct`] makes the Novu calls before the 200.
+//!
 //! Two functions hold an event's whole life: [`receive::receive`] and `deliver_next` in [`deliver`].
 //!
 //! # What always holds
@@ -55,6 +57,8 @@ pub mod template;
 pub mod store;
 
 pub mod deliver;
+
+pub mod direct;
 
 pub mod observe;
 

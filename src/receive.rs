@@ -2,13 +2,20 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::time::{Instant, timeout_at};
+
+use crate::direct::{Direct, Undelivered};
 use crate::observe::Metrics;
 use crate::render::{Delivery, Unsendable};
-use crate::rules::Rules;
+use crate::rules::{Decision, Rules};
 use crate::store::{self, Replayed, Store};
 use crate::units::Millis;
-use crate::verify::{self, Received, Rejection};
+use crate::verify::{self, Event, Received, Rejection};
+
+/// An answer must be there before Svix gives up after 15 s.
+const KEEP_TIME: Duration = Duration::from_secs(12);
 
 /// What the sender is told of an event that is safe.
 #[derive(Debug)]
@@ -41,42 +48,83 @@ impl Kept {
 pub enum Refusal {
     UnknownSource,
     Rejected(Rejection),
-    TooLarge { limit: usize },
+    TooLarge {
+        limit: usize,
+    },
     Timeout,
     Unavailable(&'static str),
+    /// Without a store: it is not delivered.
+    Undelivered(Undelivered),
 }
 
-/// Verify, decide, keep. When this returns a receipt, the event and its deliveries are on disk.
+/// What is to have happened to an event before it is answered.
+#[derive(Clone)]
+pub enum Before {
+    /// It is on disk.
+    Kept(Store),
+    /// It is delivered (`--store none`).
+    Delivered(Direct),
+}
+
+/// Verify, decide, keep. When this returns a receipt, the event and its deliveries are on disk, or
+/// Novu has them.
 pub async fn receive(
     rules: &Rules,
-    store: &Store,
+    before: &Before,
     metrics: &Metrics,
     received: Received,
     now: Millis,
 ) -> Result<Receipt, Refusal> {
+    let deadline = Instant::now() + KEEP_TIME;
     let (source, secrets) = rules.source(&received.source).ok_or(Refusal::UnknownSource)?;
     let event = verify::verify(source, secrets, received, now).map_err(Refusal::Rejected)?;
     let decision = rules.decide(&event);
 
-    let (event_id, kind) = (event.id.clone(), event.kind().map(str::to_owned));
+    let event_id = event.id.clone();
     let (routes, revision) = (decision.routes.clone(), decision.revision.clone());
-    let unsendable = unsendable(&decision.deliveries);
-    match store.accept(event, decision, rules.settings.queue_limit).await? {
-        store::Receipt::Duplicate { routes, revision, replayed } => {
-            if let Some(Replayed { sent, expired, dead, left, .. }) = replayed {
-                tracing::info!(%source, event = event_id, sent, expired, dead = dead.len(), left, "replayed");
-                metrics.unsendable(source, &event_id, &dead);
-            }
-            Ok(Receipt { event_id, outcome: Kept::Duplicate, routes, revision })
+    let receipt = match before {
+        Before::Kept(store) => {
+            let kept = keep(store, metrics, event, decision, rules.settings.queue_limit);
+            // Kept or not is not known then, and a resend will find out.
+            timeout_at(deadline, kept).await.unwrap_or(Err(Refusal::Unavailable("the store is too slow")))?
+        }
+        Before::Delivered(direct) => direct.deliver(event, decision, deadline).await.map_err(Refusal::Undelivered)?,
+    };
+    Ok(match receipt {
+        store::Receipt::Duplicate { routes, revision, .. } => {
+            Receipt { event_id, outcome: Kept::Duplicate, routes, revision }
         }
         store::Receipt::Accepted => {
-            metrics.event(source, kind.as_deref(), &routes);
-            metrics.unsendable(source, &event_id, &unsendable);
             let outcome = if routes.is_empty() { Kept::Unrouted } else { Kept::Accepted };
             let routes = routes.iter().map(|route| route.to_string()).collect();
-            Ok(Receipt { event_id, outcome, routes, revision })
+            Receipt { event_id, outcome, routes, revision }
         }
+    })
+}
+
+async fn keep(
+    store: &Store,
+    metrics: &Metrics,
+    event: Event,
+    decision: Decision,
+    queue_limit: u64,
+) -> Result<store::Receipt, Refusal> {
+    let (source, event_id, kind) = (event.source.clone(), event.id.clone(), event.kind().map(str::to_owned));
+    let routes = decision.routes.clone();
+    let unsendable = unsendable(&decision.deliveries);
+    let receipt = store.accept(event, decision, queue_limit).await?;
+    match &receipt {
+        store::Receipt::Accepted => {
+            metrics.event(&source, kind.as_deref(), &routes);
+            metrics.unsendable(&source, &event_id, &unsendable);
+        }
+        store::Receipt::Duplicate { replayed: Some(Replayed { sent, expired, dead, left, .. }), .. } => {
+            tracing::info!(%source, event = event_id, sent, expired, dead = dead.len(), left, "replayed");
+            metrics.unsendable(&source, &event_id, dead);
+        }
+        store::Receipt::Duplicate { .. } => {}
     }
+    Ok(receipt)
 }
 
 /// The deliveries that are dead from the start, by route, and why.
@@ -106,7 +154,8 @@ impl Refusal {
             Refusal::Rejected(Rejection::InvalidBody) => "invalid_body",
             Refusal::TooLarge { .. } => "too_large",
             Refusal::Timeout => "timeout",
-            Refusal::Unavailable(_) => "unavailable",
+            Refusal::Unavailable(_) | Refusal::Undelivered(Undelivered::Later { .. }) => "unavailable",
+            Refusal::Undelivered(Undelivered::Rejected { .. }) => "rejected",
         }
     }
 
@@ -116,8 +165,22 @@ impl Refusal {
             Refusal::Rejected(_) => 400,
             Refusal::Timeout => 408,
             Refusal::TooLarge { .. } => 413,
-            Refusal::Unavailable(_) => 503,
+            Refusal::Undelivered(Undelivered::Rejected { .. }) => 422,
+            Refusal::Unavailable(_) | Refusal::Undelivered(Undelivered::Later { .. }) => 503,
         }
+    }
+
+    /// When to come again, if that is known.
+    pub fn retry_after(&self) -> Option<Millis> {
+        match self {
+            Refusal::Undelivered(Undelivered::Later { retry_after, .. }) => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// Whether it would be of no use to send it again as it is.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Refusal::Undelivered(Undelivered::Rejected { .. }))
     }
 }
 
@@ -143,6 +206,10 @@ impl fmt::Display for Refusal {
             }
             Refusal::TooLarge { limit } => write!(formatter, "the body has more than {limit} bytes"),
             Refusal::Timeout => formatter.write_str("the request came too slowly"),
+            Refusal::Undelivered(Undelivered::Later { why, .. }) => write!(formatter, "{why}; send it again later"),
+            Refusal::Undelivered(Undelivered::Rejected { why }) => {
+                write!(formatter, "{why}; Novu never takes it as it is, so send it again once the rules are changed")
+            }
             Refusal::Unavailable(why) => write!(formatter, "{why}; send it again later"),
         }
     }

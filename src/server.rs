@@ -12,11 +12,13 @@ use tokio::task::JoinHandle;
 
 use crate::admin::Admin;
 use crate::deliver::{Attempts, Deliverer, Lanes};
+use crate::direct::Direct;
 use crate::http;
 use crate::mount;
 use crate::novu::Novu;
 use crate::observe::Metrics;
 use crate::problem::Problem;
+use crate::receive::Before;
 use crate::rules::Rules;
 use crate::settings::Settings;
 use crate::store::{OpenError, Store};
@@ -25,6 +27,8 @@ use crate::upkeep::Upkeep;
 use crate::watcher::{LastReload, ReloadRequest, Reloaded, RulesFile, Watcher, fingerprint, folder_of};
 use crate::webhooks::Webhooks;
 
+/// The store that is none: events are delivered before they are answered.
+const NO_STORE: &str = "none";
 /// How often a store that belongs to another process is tried.
 const LOCK_POLL: Duration = Duration::from_millis(100);
 
@@ -36,6 +40,7 @@ pub struct Options {
     pub admin: String,
     /// Metrics and health alone, if they are wanted elsewhere too.
     pub metrics: Option<String>,
+    /// `sqlite:PATH` or `none`.
     pub store: String,
     pub admin_token: Option<String>,
     /// How long webhooks are still taken after the signal to stop.
@@ -67,14 +72,29 @@ pub struct Gateway {
     listeners: Listeners,
     webhooks: Webhooks,
     admin: Admin,
-    deliverer: Deliverer,
-    upkeep: Upkeep,
+    delivery: Delivery,
+    upkeep: Option<Upkeep>,
     settings: watch::Receiver<Arc<Settings>>,
     watcher: Watcher,
     reload_requests: mpsc::Receiver<ReloadRequest>,
     settings_sender: watch::Sender<Arc<Settings>>,
     drain_delay: Duration,
     shutdown_grace: Duration,
+}
+
+/// What makes attempts.
+enum Delivery {
+    FromStore(Deliverer),
+    Direct(Direct),
+}
+
+impl Delivery {
+    async fn run(self, settings: watch::Receiver<Arc<Settings>>, stop: watch::Receiver<bool>, grace: Duration) {
+        match self {
+            Delivery::FromStore(deliverer) => deliverer.run(settings, stop, grace).await,
+            Delivery::Direct(direct) => direct.run(settings, stop, grace).await,
+        }
+    }
 }
 
 struct Listeners {
@@ -107,7 +127,10 @@ impl Gateway {
 
         // First the store: whoever has it may have the addresses too, and leave both.
         let unknown = rules.settings.retry.unknown;
-        let store = open_store(&options.store, unknown, options.shutdown_grace).await?;
+        let store = match &*options.store {
+            NO_STORE => None,
+            url => Some(open_store(url, unknown, options.shutdown_grace).await?),
+        };
         let listeners = Listeners {
             webhooks: bind(&options.listen).await?,
             admin: bind(&options.admin).await?,
@@ -140,17 +163,26 @@ impl Gateway {
         let (rules_sender, rules) = watch::channel(Arc::new(rules));
         let (reload, reload_requests) = mpsc::channel(16);
         let lanes = Arc::new(Lanes::default());
+        let attempts = Attempts { novu, metrics: metrics.clone(), lanes: lanes.clone() };
+        let upkeep = store.clone().map(|store| Upkeep { store, metrics: metrics.clone(), settings: settings.clone() });
+        let (before, delivery) = match store.clone() {
+            Some(store) => (Before::Kept(store.clone()), Delivery::FromStore(Deliverer { store, attempts })),
+            None => {
+                let direct = Direct::new(attempts);
+                (Before::Delivered(direct.clone()), Delivery::Direct(direct))
+            }
+        };
         Ok(Self {
             webhook_address: local_address(&listeners.webhooks)?,
             admin_address,
             metrics_address: listeners.metrics.as_ref().map(local_address).transpose()?,
             listeners,
-            webhooks: Webhooks { rules: rules.clone(), store: store.clone(), metrics: metrics.clone() },
+            webhooks: Webhooks { rules: rules.clone(), before, metrics: metrics.clone() },
             admin: Admin {
                 rules,
-                store: store.clone(),
+                store,
                 metrics: metrics.clone(),
-                lanes: lanes.clone(),
+                lanes,
                 last_reload: last.clone(),
                 reload,
                 draining: Arc::new(AtomicBool::new(false)),
@@ -158,8 +190,8 @@ impl Gateway {
                 explaining: Arc::new(Semaphore::new(1)),
                 looking: Arc::new(Semaphore::new(4)),
             },
-            upkeep: Upkeep { store: store.clone(), metrics: metrics.clone(), settings: settings.clone() },
-            deliverer: Deliverer { store, attempts: Attempts { novu, metrics: metrics.clone(), lanes } },
+            upkeep,
+            delivery,
             settings,
             watcher: Watcher {
                 file: options.rules,
@@ -193,8 +225,8 @@ impl Gateway {
         let rules = self.webhooks.rules.clone();
         let settings = tokio::spawn(follow_settings(rules, self.settings_sender));
         let watcher = tokio::spawn(self.watcher.run(self.reload_requests));
-        let upkeep = tokio::spawn(self.upkeep.run());
-        let delivery = tokio::spawn(self.deliverer.run(self.settings, delivery_stopped, self.shutdown_grace));
+        let upkeep = self.upkeep.map(|upkeep| tokio::spawn(upkeep.run()));
+        let delivery = tokio::spawn(self.delivery.run(self.settings, delivery_stopped, self.shutdown_grace));
         let admin = serve_admin(&self.admin, self.listeners.admin, self.admin_address, admin_stopped.clone());
         let metrics = self.listeners.metrics.map(|listener| serve_metrics(&self.admin, listener, admin_stopped));
         let webhooks = serve_webhooks(self.webhooks, self.listeners.webhooks, webhooks_stopped);
@@ -209,10 +241,12 @@ impl Gateway {
         let _ = delivery.await;
         stop_admin.send_replace(true);
         let _ = tokio::time::timeout(Duration::from_secs(1), admin).await;
-        for task in [Some(settings), Some(watcher), Some(upkeep), metrics].into_iter().flatten() {
+        for task in [Some(settings), Some(watcher), upkeep, metrics].into_iter().flatten() {
             task.abort();
         }
-        store.close().await;
+        if let Some(store) = store {
+            store.close().await;
+        }
         tracing::info!("stopped");
     }
 }

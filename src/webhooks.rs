@@ -1,7 +1,7 @@
 //! The address that faces the internet: webhooks, and nothing else.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use hyper::body::Incoming;
 use hyper::header::{HeaderValue, RETRY_AFTER};
@@ -11,22 +11,21 @@ use tokio::sync::watch;
 
 use crate::http::{self, Answer, BodyError};
 use crate::observe::Metrics;
-use crate::receive::{Receipt, Refusal, receive};
+use crate::receive::{Before, Receipt, Refusal, receive};
 use crate::rules::Rules;
-use crate::store::Store;
-use crate::units::now;
+use crate::units::{Millis, now};
 use crate::verify::Received;
 
-/// When Svix may come back after a 503, in seconds.
-const RETRY_SECONDS: &str = "10";
-/// An answer must be there before Svix gives up after 15 s.
-const KEEP_TIME: Duration = Duration::from_secs(12);
+/// When Svix may come back after a 503, if nothing better is known.
+const RETRY_AFTER_MILLIS: Millis = 10_000;
+/// The header, and its value, by which Svix stops to send a webhook again.
+const ABORT: (&str, &str) = ("webhook-delivery", "abort-message");
 
 /// What it takes to answer a webhook.
 #[derive(Clone)]
 pub struct Webhooks {
     pub rules: watch::Receiver<Arc<Rules>>,
-    pub store: Store,
+    pub before: Before,
     pub metrics: Arc<Metrics>,
 }
 
@@ -87,9 +86,7 @@ impl Webhooks {
             BodyError::Busy => Refusal::Unavailable("too many webhooks are being read"),
         })?;
         let received = Received { source: source.to_string(), headers, body };
-        let kept = receive(rules, &self.store, &self.metrics, received, now());
-        // Kept or not is not known then, and a resend will find out.
-        tokio::time::timeout(KEEP_TIME, kept).await.unwrap_or(Err(Refusal::Unavailable("the store is too slow")))
+        receive(rules, &self.before, &self.metrics, received, now()).await
     }
 }
 
@@ -97,7 +94,12 @@ fn refuse(refusal: &Refusal) -> Answer {
     let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut answer = http::refusal(status, refusal.code(), &refusal.to_string());
     if status == StatusCode::SERVICE_UNAVAILABLE {
-        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(RETRY_SECONDS));
+        let pause = refusal.retry_after().unwrap_or(RETRY_AFTER_MILLIS);
+        // Whole seconds, and never too early.
+        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from((pause + 999) / 1000));
+    }
+    if refusal.is_final() {
+        answer.headers_mut().insert(ABORT.0, HeaderValue::from_static(ABORT.1));
     }
     answer
 }

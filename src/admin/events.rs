@@ -43,7 +43,7 @@ impl Admin {
         let Ok(Ok(turn)) = turn.await else {
             return Err(Refusal::unavailable("too many look into the store"));
         };
-        let store = self.store.clone();
+        let store = self.store()?.clone();
         let look = tokio::task::spawn_blocking(move || {
             let found = store.find(&filter, limit);
             drop(turn);

@@ -24,6 +24,7 @@ const MOST_CHANGES: usize = 1_000;
 impl Admin {
     /// One at a time, on a thread of its own: neither webhooks nor the end of the process wait for it.
     pub(super) async fn explain(self, request: Request<Incoming>) -> Answer {
+        let store = self.store().cloned();
         let turn = tokio::time::timeout(PATIENCE, self.explaining.acquire_owned());
         let Ok(Ok(turn)) = turn.await else {
             return Refusal::unavailable("another explanation is being made").answer();
@@ -35,7 +36,7 @@ impl Admin {
             Ok(body) => body,
             Err(error) => return Refusal::unread(&error, limit).answer(),
         };
-        match think(move || answer(&body, &rules, &self.store), turn).await {
+        match think(move || answer(&body, &rules, store), turn).await {
             Some(Ok(explanation)) => http::answer(StatusCode::OK, "application/json", explanation),
             Some(Err(refusal)) => refusal.answer(),
             None => Refusal::unavailable("the explanation was not made").answer(),
@@ -55,7 +56,7 @@ async fn think<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static, tur
     answer.await.ok()
 }
 
-fn answer(body: &Bytes, running: &Arc<Rules>, store: &Store) -> Result<String, Refusal> {
+fn answer(body: &Bytes, running: &Arc<Rules>, store: Result<Store, Refusal>) -> Result<String, Refusal> {
     let question = read(body)?;
     let draft = question.routes.as_deref().map(compile).transpose()?;
     let rules = draft.as_ref().unwrap_or(running);
@@ -83,7 +84,7 @@ fn compile(routes: &str) -> Result<Rules, Refusal> {
 }
 
 /// The event that is asked about, changed as it is wished.
-fn find(question: Question, rules: &Rules, store: &Store) -> Result<Event, Refusal> {
+fn find(question: Question, rules: &Rules, store: Result<Store, Refusal>) -> Result<Event, Refusal> {
     let Question { event, sample, id, source, set, unset, .. } = question;
     if set.0.len() + unset.len() > MOST_CHANGES {
         return Err(Refusal::bad_request(format!("an event is changed in {MOST_CHANGES} places at most")));
@@ -94,7 +95,7 @@ fn find(question: Question, rules: &Rules, store: &Store) -> Result<Event, Refus
         (None, Some(name), None) => clerk::sample(&name).ok_or_else(|| {
             Refusal::bad_request(format!("there is no sample `{name}`; {}", clerk::hint_for_sample(&name)))
         })?,
-        (None, None, Some(id)) => return stored(&id, source.as_deref(), rules, store, change),
+        (None, None, Some(id)) => return stored(&id, source.as_deref(), rules, &store?, change),
         _ => return Err(Refusal::bad_request("name one of `event`, `sample` and `id`")),
     };
     change(&mut json)?;

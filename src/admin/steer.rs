@@ -31,6 +31,7 @@ pub enum Lever {
 impl Admin {
     /// Runs to its end, even if nobody waits for the answer any more: half of it would be told by nothing.
     pub(super) async fn steer(self, lever: Lever, request: Request<Incoming>) -> Result<Answer, Refusal> {
+        self.store()?;
         let body = http::read_body(request, MOST_BYTES).await;
         let body = body.map_err(|error| Refusal::unread(&error, MOST_BYTES))?;
         let steered = tokio::spawn(async move {
@@ -52,8 +53,11 @@ impl Admin {
         let limit = criteria.limit(DEFAULT_REPLAYED, MOST_REPLAYED)?;
         let again = again(&mut criteria)?;
         self.require_one(&criteria.filter).await?;
-        let replayer =
-            Replayer { rules: self.rules.borrow().clone(), store: self.store.clone(), metrics: self.metrics.clone() };
+        let replayer = Replayer {
+            rules: self.rules.borrow().clone(),
+            store: self.store()?.clone(),
+            metrics: self.metrics.clone(),
+        };
         let totals = replayer.replay(criteria.filter, again, limit).await.map_err(|trouble| match trouble {
             Trouble::Unreadable(error) => error.into(),
             Trouble::Unavailable(unavailable) => Refusal::from(unavailable),
@@ -70,7 +74,7 @@ impl Admin {
         let (mut dropped, mut sending, mut next) = (BTreeMap::new(), 0, Some((0, 0)));
         let mut ended = Ok(());
         while let Some(after) = next {
-            match self.store.drop_chunk(criteria.filter.clone(), after, now()).await {
+            match self.store()?.drop_chunk(criteria.filter.clone(), after, now()).await {
                 Ok(chunk) => {
                     for (route, count) in chunk.dropped {
                         self.metrics.cancelled(&route, count);
@@ -105,16 +109,18 @@ impl Admin {
         let sources: Vec<&str> = rules.source_names().map(|name| &**name).collect();
         require("route", "unknown_route", pause.route.as_deref(), &routes)?;
         require("source", "unknown_source", pause.source.as_deref(), &sources)?;
-        self.store.pause(pause.clone(), now()).await?;
+        let store = self.store()?;
+        store.pause(pause.clone(), now()).await?;
         tracing::info!(what = %pause, "paused");
-        Ok(json!({"paused": self.store.pauses()}))
+        Ok(json!({"paused": store.pauses()}))
     }
 
     async fn resume(&self, body: &[u8]) -> Result<Value, Refusal> {
         let pause = pause(body)?;
-        let resumed = self.store.resume(pause.clone()).await?;
+        let store = self.store()?;
+        let resumed = store.resume(pause.clone()).await?;
         tracing::info!(what = %pause, pauses = resumed, "resumed");
-        Ok(json!({"resumed": resumed, "paused": self.store.pauses()}))
+        Ok(json!({"resumed": resumed, "paused": store.pauses()}))
     }
 }
 

@@ -25,7 +25,7 @@ pub struct Serve {
     routes: RoutesArgument,
     #[command(flatten)]
     addresses: Addresses,
-    /// Where events and deliveries are kept
+    /// Where events and deliveries are kept: sqlite:PATH; or none, to deliver before the answer
     #[arg(long, env = "DESKBELL_STORE", value_name = "URL", default_value = "sqlite:deskbell.db")]
     store: String,
 }

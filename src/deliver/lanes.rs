@@ -96,6 +96,14 @@ impl Lanes {
         (open, reopens)
     }
 
+    /// When the lane of a source opens again, if it is closed and that is known.
+    pub fn reopens(&self, source: &Arc<str>, now: Millis) -> Option<Millis> {
+        let lanes = self.lock();
+        let lane = lanes.iter().find(|lane| lane.sources.contains(source))?;
+        let probe_at = lane.gate.probe_at().flatten();
+        Some(lane.throttled_until.max(probe_at.unwrap_or_default())).filter(|at| *at > now)
+    }
+
     /// So many attempts were started in a lane that was open, and perhaps a call for many. It may have come to be held
     /// since.
     pub fn started(&self, open: &Open, count: usize, bulk: bool) {

@@ -31,7 +31,7 @@ pub fn path_of(url: &str) -> Result<PathBuf, OpenError> {
     match url.strip_prefix("sqlite:").map(|path| path.strip_prefix("//").unwrap_or(path)) {
         Some(path) if !path.is_empty() && !path.starts_with(':') => Ok(PathBuf::from(path)),
         _ => Err(OpenError {
-            message: format!("`{url}` is not a store, expected `sqlite:PATH` such as `sqlite:deskbell.db`"),
+            message: format!("`{url}` is not a store, expected `sqlite:PATH` such as `sqlite:deskbell.db`, or `none`"),
             hint: Some("name it with `--store URL`".to_owned()),
             in_use: false,
         }),

@@ -16,6 +16,7 @@ mod commands;
 mod crash;
 mod delivery;
 mod dev;
+mod direct;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod disk;
 mod events;

@@ -25,6 +25,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("render", "clerk config jsonpath keys problem route template units verify"),
     ("store", "render rules units verify"),
     ("deliver", "novu observe settings store units"),
+    ("direct", "deliver novu render rules settings store units verify"),
     // What steers them.
     ("novu", "units"),
     ("observe", "clerk store units"),
@@ -35,18 +36,21 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("schema", "clerk keys units"),
     ("compiled", "config outside problem rules suite units"),
     ("watcher", "compiled novu observe outside problem rules units verify"),
-    ("receive", "observe render rules store units verify"),
+    ("receive", "direct observe render rules store units verify"),
     ("explain", "clerk render route rules template units verify"),
     // What runs them.
     ("http", ""),
     ("upkeep", "observe settings store units"),
     ("replay", "observe rules store units verify"),
-    ("webhooks", "http observe receive rules store units verify"),
+    ("webhooks", "http observe receive rules units verify"),
     (
         "admin",
         "clerk compiled config deliver explain http novu observe outside problem replay rules store units verify watcher",
     ),
-    ("server", "admin deliver http mount novu observe problem rules settings store units upkeep watcher webhooks"),
+    (
+        "server",
+        "admin deliver direct http mount novu observe problem receive rules settings store units upkeep watcher webhooks",
+    ),
     (
         "cli",
         "clerk compiled explain http novu outside problem replay rules schema server settings store units verify watcher",
