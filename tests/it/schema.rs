@@ -145,6 +145,7 @@ const BEYOND_A_SCHEMA: &[(&str, &str, &str)] = &[
     ("limits.free_disk", "1125899906842625B", "a pattern does not count"),
     ("delivery.concurrency", "7.0", "to a schema, this is a whole number"),
     ("limits.body", "7.0", "to a schema, this is a whole number"),
+    ("limits.free_disk", "7.0", "to a schema, this is a whole number"),
     ("limits.queue", "7.0", "to a schema, this is a whole number"),
     ("limits.free_disk", "7.0", "to a schema, this is a whole number"),
     ("route.source", "", "the sources stand elsewhere in the file"),
