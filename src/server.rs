@@ -315,7 +315,10 @@ async fn open_store(url: &str, unknown: i64, patience: Duration) -> Result<Store
     let mut told = false;
     loop {
         match Store::open(url, now(), unknown) {
-            Ok(store) => return Ok(store),
+            Ok(store) => {
+                store.release();
+                return Ok(store);
+            }
             Err(OpenError { in_use: true, message, .. }) if tokio::time::Instant::now() < deadline => {
                 if !std::mem::replace(&mut told, true) {
                     tracing::info!("{message}; waiting for it");

@@ -216,19 +216,23 @@ impl Store {
     pub async fn resume(&self, pause: Pause) -> Result<u64, Unavailable> {
         let shared = self.shared.clone();
         let ended = self.write(move |group| steer::resume(group, &pause, shared.clone())).await;
-        let ended = ended.ok_or(Unavailable::NotWritable)?;
+        self.release();
+        ended.ok_or(Unavailable::NotWritable)
+    }
+
+    /// Lets go what no pause keeps back any more: in small steps, so that webhooks do not wait, and to its end,
+    /// whoever asked. A crash may have cut it off.
+    pub fn release(&self) {
         let store = self.clone();
-        // In small steps, so that webhooks do not wait, and to its end, whoever asked.
         tokio::spawn(async move {
-            let mut after = Some(0);
-            while let Some(id) = after {
-                match store.write(move |group| steer::release(group, id)).await {
-                    Some(next) => after = next,
+            loop {
+                match store.write(steer::release).await {
+                    Some(true) => {}
+                    Some(false) => return,
                     None => tokio::time::sleep(PROBE).await,
                 }
             }
         });
-        Ok(ended)
     }
 
     /// Ends the next deliveries that became too old while they waited. Whether there may be more; none if the store

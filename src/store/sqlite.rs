@@ -60,7 +60,7 @@ const MIGRATIONS: [&str; 2] = [
     CREATE INDEX deliveries_unfinished ON deliveries (event) WHERE state < 2;
     CREATE INDEX deliveries_failed ON deliveries (state, event) WHERE state > 2;
     CREATE INDEX deliveries_sending ON deliveries (id) WHERE state = 1;
-    CREATE INDEX deliveries_paused ON deliveries (id) WHERE state = -1;
+    CREATE INDEX deliveries_paused ON deliveries (route, source) WHERE state = -1;
     CREATE INDEX deliveries_retrying ON deliveries (id) WHERE state < 1 AND attempts > 0;
     CREATE INDEX deliveries_expiring ON deliveries (expires_at) WHERE state < 1 AND expires_at IS NOT NULL;
     -- An empty text stands for every route, or every source.
@@ -151,7 +151,6 @@ impl Database {
         transaction
             .execute("UPDATE deliveries SET state = 0, due_at = ?1 WHERE state = 1", [now.saturating_add(unknown)])?;
         let pauses = steer::pauses(&transaction)?;
-        steer::release_all(&transaction)?;
         let count = |sql: &str| transaction.query_row(sql, [], |row| row.get::<_, i64>(0));
         let waiting = count("SELECT count(*) FROM deliveries WHERE state < 2")?;
         let retrying = count("SELECT count(*) FROM deliveries WHERE state < 1 AND attempts > 0")?;

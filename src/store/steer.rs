@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use rusqlite::{Connection, Row, named_params, params};
+use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 use serde::{Deserialize, Serialize};
 
 use super::Shared;
@@ -88,29 +88,32 @@ fn tell(group: &mut Group<'_>, shared: Arc<Shared>) -> Result<()> {
     Ok(())
 }
 
-/// Lets go what no pause keeps back any more, behind the id `after`. Says where to go on.
-pub fn release(group: &mut Group<'_>, after: i64) -> Result<Option<i64>> {
-    let mut statement = group
-        .transaction
-        .prepare_cached("SELECT id FROM deliveries WHERE state = -1 AND id > ?1 ORDER BY id LIMIT ?2")?;
-    let ids: Vec<i64> = statement.query_map(params![after, STEP], |row| row.get(0))?.collect::<Result<_>>()?;
-    drop(statement);
-    let Some(last) = ids.last().copied() else { return Ok(None) };
-    group.due |= release_between(&group.transaction, after, last)? > 0;
-    Ok(Some(last))
+/// Lets go some of what no pause keeps back any more. Whether there may be more.
+pub fn release(group: &mut Group<'_>) -> Result<bool> {
+    let pauses = pauses(&group.transaction)?;
+    let (mut route, mut source) = (String::new(), String::new());
+    while let Some(next) = next_laid_aside(&group.transaction, &route, &source)? {
+        (route, source) = next;
+        if !pauses.iter().any(|pause| pause.holds(&route, &source)) {
+            let mut release = group.transaction.prepare_cached(
+                "UPDATE deliveries SET state = 0 WHERE id IN (
+                     SELECT id FROM deliveries WHERE state = -1 AND route = ?1 AND source = ?2 LIMIT ?3)",
+            )?;
+            release.execute(params![route, source, STEP])?;
+            group.due = true;
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
-/// Ends what a crash may have cut off.
-pub fn release_all(connection: &Connection) -> Result<()> {
-    release_between(connection, 0, i64::MAX).map(drop)
-}
-
-fn release_between(connection: &Connection, after: i64, last: i64) -> Result<usize> {
-    let mut statement = connection.prepare_cached(
-        "UPDATE deliveries SET state = 0 WHERE state = -1 AND id > ?1 AND id <= ?2 AND NOT EXISTS (
-             SELECT 1 FROM pauses WHERE pauses.route IN ('', deliveries.route) AND pauses.source IN ('', deliveries.source))",
+/// The route and source that come next among what is laid aside.
+fn next_laid_aside(connection: &Connection, route: &str, source: &str) -> Result<Option<(String, String)>> {
+    let mut next = connection.prepare_cached(
+        "SELECT route, source FROM deliveries WHERE state = -1 AND (route, source) > (?1, ?2)
+         ORDER BY route, source LIMIT 1",
     )?;
-    statement.execute([after, last])
+    next.query_row([route, source], |row| Ok((row.get(0)?, row.get(1)?))).optional()
 }
 
 /// Cancels those of the next deliveries that the filter wants.
