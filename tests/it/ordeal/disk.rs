@@ -12,7 +12,7 @@ use crate::harness::{Gateway, Place, eventually};
 use crate::novu::service::Service;
 use crate::preload;
 
-const DELIVERY: &str = "timeout: 1m, concurrency: 16";
+const DELIVERY: &str = "timeout: 1m, concurrency: 16, bulk: off";
 const UNDER_WAY: f64 = 16.0;
 const CONNECTIONS: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -53,7 +53,7 @@ impl Disk {
                 self.free(&place, &gateway);
                 let accepted = svix.accepted_count();
                 eventually("webhooks are taken again", || (svix.accepted_count() > accepted + between).then_some(()));
-                assert_eq!(gateway.get("/readyz").status, 200);
+                eventually("it is ready", || (gateway.get("/readyz").status == 200).then_some(()));
             }
         });
         svix.finish(gateway.webhooks, CONNECTIONS);
@@ -114,7 +114,7 @@ impl Disk {
 fn mounted(gateway: &Command) -> Command {
     let mut command = Command::new("unshare");
     command.args(["--map-root-user", "--mount", "sh", "-c"]);
-    command.arg("mount -t tmpfs -o size=256m tmpfs store && exec \"$@\"").arg("sh");
+    command.arg("mount -t tmpfs -o size=512m tmpfs store && exec \"$@\"").arg("sh");
     command.arg(gateway.get_program()).args(gateway.get_args());
     command.current_dir(gateway.get_current_dir().expect("a folder"));
     for (name, value) in gateway.get_envs() {

@@ -59,7 +59,7 @@ impl Waiting {
         let oldest = gateway.metric("deskbell_queue_oldest_seconds").expect("a gauge");
         assert!((3_600.0..4_200.0).contains(&oldest), "{oldest}");
 
-        assert_eq!(gateway.send("msg_waiting_1", &sample("subscriptionItem.created")).outcome(), "duplicate");
+        assert_eq!(gateway.send("msg_waiting_4", &sample("subscriptionItem.created")).outcome(), "duplicate");
         assert_eq!(gateway.send("msg_new", &sample("subscriptionItem.created")).outcome(), "accepted");
         gateway.wait_for("deskbell_deliveries_total{outcome=\"delivered\",route=\"welcome\"}", 1.0);
         service.judge().assert_once(&["msg_new".to_owned()], &["welcome"]);
