@@ -9,9 +9,9 @@ use crate::harness::{Ending, Place, drawn, sample};
 use crate::novu::faults::Faults;
 use crate::novu::service::{Service, Setup};
 
-/// After an attempt whose outcome is not known nothing is sent for half a second: by then it is over
+/// After an attempt whose outcome is not known nothing is sent for a second and a half: by then it is over
 /// at the service, even on a machine that has much else to do.
-const DELIVERY: &str = "timeout: 300ms, concurrency: 64, retry: { first: 20ms, longest: 400ms, unknown: 500ms }";
+const DELIVERY: &str = "timeout: 300ms, concurrency: 64, retry: { first: 20ms, longest: 400ms, unknown: 1500ms }";
 const CONNECTIONS: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(60);
 
