@@ -210,6 +210,23 @@ fn a_sensitive_body_goes_when_the_last_delivery_of_the_event_has_succeeded() {
 }
 
 #[test]
+fn a_sensitive_body_goes_when_what_else_needed_it_is_dropped() {
+    let sensitive = CODE_ROUTE.replace("workflow: code", "workflow: code, sensitive: true");
+    let novu = Novu::that(|request, _| match request.workflow() {
+        "copy" => Behaviour::Answer(400, "", r#"{"statusCode":400}"#),
+        _ => Behaviour::Process,
+    });
+    let place = Place::new(novu.address, &format!("{sensitive}  - {{ event: email.created, workflow: copy }}\n"));
+    let gateway = place.start();
+    gateway.send("msg_1", &sample("email.created"));
+    gateway.drain();
+    assert!(is_stored(&place), "what is dead may need the body");
+    assert_eq!(gateway.ask("/api/drop", r#"{"state": "dead"}"#).json()["dropped"], 1);
+    assert_eq!(gateway.stop(), Some(0));
+    assert!(!is_stored(&place));
+}
+
+#[test]
 fn who_reads_the_store_keeps_nobody_waiting() {
     let sensitive = CODE_ROUTE.replace("workflow: code", "workflow: code, sensitive: true");
     let novu = Novu::start();
