@@ -19,8 +19,9 @@ pub enum Step {
         /// What Novu has said, without any value of the request.
         answer: Option<String>,
     },
-    /// Ended without success; a dead one can be replayed.
+    /// Ended without success; a dead one can be replayed, and is not attempted before `due`.
     Dead {
+        due: Millis,
         definite: bool,
         reason: String,
         answer: Option<String>,
@@ -52,19 +53,20 @@ pub fn finish(group: &mut Group<'_>, end: End, step: &Step, now: Millis) -> Resu
     match step {
         Step::Delivered => ended(transaction, id, 2, now)?,
         Step::Expired => ended(transaction, id, 4, now)?,
-        Step::Dead { definite, reason, answer } => {
+        Step::Dead { due, definite, reason, answer } => {
             change.dead += 1;
             let mut dead = transaction.prepare_cached(
-                "UPDATE deliveries SET state = 3, ended_at = ?2, definite_errors = definite_errors + ?3, reason = ?4,
-                     answer = ?5 WHERE id = ?1",
+                "UPDATE deliveries SET state = 3, due_at = ?2, ended_at = ?3, definite_errors = definite_errors + ?4,
+                     alone = alone OR NOT ?4, reason = ?5, answer = ?6 WHERE id = ?1",
             )?;
-            dead.execute(params![id, now, definite, reason, answer])?;
+            dead.execute(params![id, due, now, definite, reason, answer])?;
         }
         Step::Again { due, pause, definite, reason, answer } => {
             change.retrying += 1;
             let mut again = transaction.prepare_cached(
                 "UPDATE deliveries SET state = 0, due_at = ?2, waited = waited + ?3,
-                     definite_errors = definite_errors + ?4, reason = ?5, answer = ?6 WHERE id = ?1",
+                     definite_errors = definite_errors + ?4, alone = alone OR NOT ?4, reason = ?5, answer = ?6
+                 WHERE id = ?1",
             )?;
             again.execute(params![id, due, pause, definite, reason, answer])?;
         }
