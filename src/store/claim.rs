@@ -29,9 +29,6 @@ pub struct Claimed {
     pub waited: Millis,
     pub accepted_at: Millis,
     pub expires_at: Option<Millis>,
-    pub priority: Priority,
-    /// Whether something of its event is to be erased in the end.
-    pub(super) sensitive: bool,
     /// The body for Novu.
     pub request: Vec<u8>,
     /// Only the store can make one.
@@ -77,7 +74,6 @@ struct Due {
     id: i64,
     source: Arc<str>,
     route: String,
-    priority: Priority,
     due_at: Millis,
     attempts: i64,
     /// It may have been done before, or was turned down for the sake of another.
@@ -208,7 +204,6 @@ fn due(group: &Group<'_>, source: &Arc<str>, priority: Priority, now: Millis, mo
             id: row.get(0)?,
             source: source.clone(),
             route: row.get(1)?,
-            priority,
             due_at: row.get(2)?,
             attempts: row.get(3)?,
             alone: row.get(4)?,
@@ -228,8 +223,7 @@ fn take(group: &mut Group<'_>, due: &Due) -> Result<Claimed> {
         "UPDATE deliveries SET state = 1, attempts = attempts + 1 WHERE id = ?1
          RETURNING id, transaction_id, attempts, definite_errors, waited, expires_at, request,
              (SELECT event_id FROM events WHERE events.id = event),
-             (SELECT received_at FROM events WHERE events.id = event),
-             (SELECT sensitive FROM events WHERE events.id = event)",
+             (SELECT received_at FROM events WHERE events.id = event)",
     )?;
     let claimed = statement.query_row([due.id], |row| {
         Ok(Claimed {
@@ -244,8 +238,6 @@ fn take(group: &mut Group<'_>, due: &Due) -> Result<Claimed> {
             request: row.get::<_, Option<Vec<u8>>>(6)?.unwrap_or_default(),
             event_id: row.get(7)?,
             accepted_at: row.get(8)?,
-            sensitive: row.get(9)?,
-            priority: due.priority,
             seal: PhantomData,
         })
     })?;

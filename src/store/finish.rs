@@ -2,8 +2,8 @@
 
 use rusqlite::{Transaction, params};
 
+use super::Change;
 use super::sqlite::{Group, Result};
-use super::{Change, Claimed};
 use crate::units::Millis;
 
 /// What is to be remembered of an attempt.
@@ -33,26 +33,13 @@ pub enum Step {
     },
 }
 
-/// Whose attempt has ended.
-#[derive(Clone, Copy)]
-pub struct End {
-    id: i64,
-    sensitive: bool,
-}
-
-impl Claimed {
-    pub(super) fn end(&self) -> End {
-        End { id: self.id, sensitive: self.sensitive }
-    }
-}
-
-pub fn finish(group: &mut Group<'_>, end: End, step: &Step, now: Millis) -> Result<()> {
-    let End { id, sensitive } = end;
+/// The attempt of the delivery with this key has ended.
+pub fn finish(group: &mut Group<'_>, id: i64, step: &Step, now: Millis) -> Result<()> {
     let (transaction, change) = (&group.transaction, &mut group.change);
     change.sending -= 1;
     match step {
-        Step::Delivered => ended(transaction, id, 2, now)?,
-        Step::Expired => ended(transaction, id, 4, now)?,
+        Step::Delivered => ended(group, id, 2, now)?,
+        Step::Expired => ended(group, id, 4, now)?,
         Step::Dead { due, definite, reason, answer } => {
             change.dead += 1;
             let mut dead = transaction.prepare_cached(
@@ -72,17 +59,19 @@ pub fn finish(group: &mut Group<'_>, end: End, step: &Step, now: Millis) -> Resu
         }
         Step::GivenBack { due } => give_back(transaction, id, *due, change)?,
     }
-    if sensitive && matches!(step, Step::Delivered | Step::Expired) {
-        group.erased |= erase_sensitive(&group.transaction, id)?;
-    }
     Ok(())
 }
 
-fn ended(transaction: &Transaction<'_>, id: i64, state: i64, now: Millis) -> Result<()> {
-    let mut end = transaction.prepare_cached(
-        "UPDATE deliveries SET state = ?2, ended_at = ?3, reason = NULL, answer = NULL WHERE id = ?1",
+fn ended(group: &mut Group<'_>, id: i64, state: i64, now: Millis) -> Result<()> {
+    let mut end = group.transaction.prepare_cached(
+        "UPDATE deliveries SET state = ?2, ended_at = ?3, reason = NULL, answer = NULL WHERE id = ?1
+         RETURNING (SELECT sensitive FROM events WHERE events.id = event)",
     )?;
-    end.execute(params![id, state, now]).map(drop)
+    // Something of its event is to be erased in the end.
+    if end.query_row(params![id, state, now], |row| row.get(0))? {
+        group.erased |= erase_sensitive(&group.transaction, id)?;
+    }
+    Ok(())
 }
 
 fn give_back(transaction: &Transaction<'_>, id: i64, due: Millis, change: &mut Change) -> Result<()> {
