@@ -72,7 +72,8 @@ impl Deliverer {
             }
             let (bulk, saved_up) = bulk_room(lane.bulk);
             next = next.min(saved_up.unwrap_or(next));
-            let Some(claims) = self.store.claim(lane.sources.clone(), Room { calls, bulk }, moment).await else {
+            let room = Room { calls, bulk, probe: lane.probe };
+            let Some(claims) = self.store.claim(lane.sources.clone(), room, moment).await else {
                 return Duration::from_secs(1);
             };
             self.attempts.lanes.started(&lane, claims.claimed.len(), !claims.bulk.is_empty());

@@ -163,10 +163,10 @@ impl Store {
     /// Remembers the end of an attempt; tries until the store takes it, since an attempt that is
     /// forgotten would be made again.
     pub async fn finish(&self, claimed: &Claimed, step: &Step, now: Millis) {
-        let end = claimed.end();
+        let id = claimed.id;
         loop {
-            let (end, step) = (end, step.clone());
-            if self.write(move |group| finish::finish(group, end, &step, now)).await.is_some() {
+            let step = step.clone();
+            if self.write(move |group| finish::finish(group, id, &step, now)).await.is_some() {
                 return;
             }
             tokio::time::sleep(PROBE).await;

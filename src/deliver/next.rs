@@ -110,8 +110,10 @@ impl Next<'_> {
         Step::Again { due, pause: 0, definite: false, reason: reason.to_string(), answer }
     }
 
+    /// It may have been done even so, and a replay is not to overlap with that.
     fn dead(&self, reason: Reason, definite: bool) -> Step {
-        Step::Dead { reason: reason.to_string(), definite, answer: self.answer.clone() }
+        let due = self.now.saturating_add(if definite { 0 } else { self.retry.unknown });
+        Step::Dead { due, reason: reason.to_string(), definite, answer: self.answer.clone() }
     }
 }
 
@@ -173,7 +175,8 @@ mod tests {
     }
 
     fn dead(reason: &str, definite: bool) -> Step {
-        Step::Dead { reason: reason.to_owned(), definite, answer: Some("said".to_owned()) }
+        let due = if definite { 0 } else { RETRY.unknown };
+        Step::Dead { due, reason: reason.to_owned(), definite, answer: Some("said".to_owned()) }
     }
 
     #[test]

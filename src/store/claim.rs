@@ -29,9 +29,6 @@ pub struct Claimed {
     pub waited: Millis,
     pub accepted_at: Millis,
     pub expires_at: Option<Millis>,
-    pub priority: Priority,
-    /// Whether something of its event is to be erased in the end.
-    pub(super) sensitive: bool,
     /// The body for Novu.
     pub request: Vec<u8>,
     /// Only the store can make one.
@@ -45,6 +42,8 @@ pub struct Room {
     pub calls: usize,
     /// One of the calls may take many deliveries.
     pub bulk: Option<BulkRoom>,
+    /// One call alone, for what has been due for longest, however urgent: so that each gets to show that Novu can be used.
+    pub probe: bool,
 }
 
 /// What may go in one call. What is urgent goes alone, and so does what was attempted before and may have been done
@@ -75,10 +74,10 @@ struct Due {
     id: i64,
     source: Arc<str>,
     route: String,
-    priority: Priority,
+    due_at: Millis,
     attempts: i64,
-    /// Whether every attempt so far has ended in a definite error.
-    open_to_bulk: bool,
+    /// It may have been done before, or was turned down for the sake of another.
+    alone: bool,
     bytes: usize,
 }
 
@@ -87,6 +86,12 @@ pub fn claim(group: &mut Group<'_>, sources: &[Arc<str>], room: Room, now: Milli
     let pauses = steer::pauses(&group.transaction)?;
     let mut look = Look { sources, pauses, now, paused: 0 };
     let mut claims = Claims::default();
+    if room.probe {
+        let longest = look.longest_due(group)?;
+        claims.next_due = look.next_due(group, longest.is_none())?;
+        claims.claimed.extend(longest.map(|due| take(group, &due)).transpose()?);
+        return Ok(claims);
+    }
     let mut single = look.due(group, &[Priority::High], room.calls)?;
     let calls = room.calls - single.len();
     let looked_at = calls.max(room.bulk.filter(|_| calls > 0).map_or(0, |bulk| bulk.least.max(bulk.most)));
@@ -108,11 +113,7 @@ pub fn claim(group: &mut Group<'_>, sources: &[Arc<str>], room: Room, now: Milli
     for due in &single {
         claims.claimed.push(take(group, due)?);
     }
-    if look.paused >= MOST_PAUSED {
-        claims.next_due = Some(now);
-    } else if all {
-        claims.next_due = next_due(&group.transaction, sources)?;
-    }
+    claims.next_due = look.next_due(group, all)?;
     Ok(claims)
 }
 
@@ -121,7 +122,7 @@ fn for_one_call(others: &[Due], bulk: BulkRoom) -> Option<usize> {
     let mut bytes = 0;
     let fits = others.iter().take_while(|due| {
         bytes += due.bytes;
-        due.open_to_bulk && bytes <= bulk.bytes
+        !due.alone && bytes <= bulk.bytes
     });
     let count = fits.count();
     (count >= bulk.least).then_some(count.min(bulk.most))
@@ -142,31 +143,60 @@ impl Look<'_> {
         let mut found: Vec<Due> = Vec::new();
         for priority in priorities {
             for source in self.sources {
-                // What is laid aside makes room for others: then it is looked again.
-                loop {
-                    let left = most - found.len();
-                    let due = due(group, source, *priority, self.now, left)?;
-                    let count = due.len();
-                    let holds = |due: &Due| self.pauses.iter().any(|pause| pause.holds(&due.route, source));
-                    let (paused, open): (Vec<Due>, Vec<Due>) = due.into_iter().partition(holds);
-                    self.paused += paused.len();
-                    for due in &paused {
-                        lay_aside(group, due)?;
-                    }
-                    if paused.is_empty() || count < left || self.paused >= MOST_PAUSED {
-                        found.extend(open);
-                        break;
-                    }
-                }
+                found.extend(self.due_of(group, *priority, source, most - found.len())?);
             }
         }
         Ok(found)
+    }
+
+    /// The same of one priority and source.
+    fn due_of(
+        &mut self,
+        group: &mut Group<'_>,
+        priority: Priority,
+        source: &Arc<str>,
+        most: usize,
+    ) -> Result<Vec<Due>> {
+        // What is laid aside makes room for others: then it is looked again.
+        loop {
+            let due = due(group, source, priority, self.now, most)?;
+            let count = due.len();
+            let holds = |due: &Due| self.pauses.iter().any(|pause| pause.holds(&due.route, source));
+            let (paused, open): (Vec<Due>, Vec<Due>) = due.into_iter().partition(holds);
+            self.paused += paused.len();
+            for due in &paused {
+                lay_aside(group, due)?;
+            }
+            if paused.is_empty() || count < most || self.paused >= MOST_PAUSED {
+                return Ok(open);
+            }
+        }
+    }
+
+    /// What has been due for longest, whatever its priority and source.
+    fn longest_due(&mut self, group: &mut Group<'_>) -> Result<Option<Due>> {
+        let mut found = Vec::new();
+        for priority in Priority::ALL {
+            for source in self.sources {
+                found.extend(self.due_of(group, priority, source, 1)?);
+            }
+        }
+        Ok(found.into_iter().min_by_key(|due| due.due_at))
+    }
+
+    /// When to look again, once all that is due was found, or laid aside as far as one look goes.
+    fn next_due(&self, group: &Group<'_>, all: bool) -> Result<Option<Millis>> {
+        match (self.paused >= MOST_PAUSED, all) {
+            (true, _) => Ok(Some(self.now)),
+            (false, true) => next_due(&group.transaction, self.sources),
+            (false, false) => Ok(None),
+        }
     }
 }
 
 fn due(group: &Group<'_>, source: &Arc<str>, priority: Priority, now: Millis, most: usize) -> Result<Vec<Due>> {
     let mut statement = group.transaction.prepare_cached(
-        "SELECT id, route, attempts, attempts <= definite_errors, length(request) FROM deliveries
+        "SELECT id, route, due_at, attempts, alone, length(request) FROM deliveries
          WHERE state = 0 AND source = ?1 AND priority = ?2 AND due_at <= ?3 ORDER BY due_at LIMIT ?4",
     )?;
     let rows = statement.query_map(params![&**source, priority as i64, now, most as i64], |row| {
@@ -174,10 +204,10 @@ fn due(group: &Group<'_>, source: &Arc<str>, priority: Priority, now: Millis, mo
             id: row.get(0)?,
             source: source.clone(),
             route: row.get(1)?,
-            priority,
-            attempts: row.get(2)?,
-            open_to_bulk: row.get(3)?,
-            bytes: row.get::<_, Option<u32>>(4)?.unwrap_or_default() as usize,
+            due_at: row.get(2)?,
+            attempts: row.get(3)?,
+            alone: row.get(4)?,
+            bytes: row.get::<_, Option<u32>>(5)?.unwrap_or_default() as usize,
         })
     })?;
     rows.collect()
@@ -193,8 +223,7 @@ fn take(group: &mut Group<'_>, due: &Due) -> Result<Claimed> {
         "UPDATE deliveries SET state = 1, attempts = attempts + 1 WHERE id = ?1
          RETURNING id, transaction_id, attempts, definite_errors, waited, expires_at, request,
              (SELECT event_id FROM events WHERE events.id = event),
-             (SELECT received_at FROM events WHERE events.id = event),
-             (SELECT sensitive FROM events WHERE events.id = event)",
+             (SELECT received_at FROM events WHERE events.id = event)",
     )?;
     let claimed = statement.query_row([due.id], |row| {
         Ok(Claimed {
@@ -209,8 +238,6 @@ fn take(group: &mut Group<'_>, due: &Due) -> Result<Claimed> {
             request: row.get::<_, Option<Vec<u8>>>(6)?.unwrap_or_default(),
             event_id: row.get(7)?,
             accepted_at: row.get(8)?,
-            sensitive: row.get(9)?,
-            priority: due.priority,
             seal: PhantomData,
         })
     })?;

@@ -2,8 +2,8 @@
 
 use rusqlite::{Transaction, params};
 
+use super::Change;
 use super::sqlite::{Group, Result};
-use super::{Change, Claimed};
 use crate::units::Millis;
 
 /// What is to be remembered of an attempt.
@@ -19,8 +19,9 @@ pub enum Step {
         /// What Novu has said, without any value of the request.
         answer: Option<String>,
     },
-    /// Ended without success; a dead one can be replayed.
+    /// Ended without success; a dead one can be replayed, and is not attempted before `due`.
     Dead {
+        due: Millis,
         definite: bool,
         reason: String,
         answer: Option<String>,
@@ -32,55 +33,45 @@ pub enum Step {
     },
 }
 
-/// Whose attempt has ended.
-#[derive(Clone, Copy)]
-pub struct End {
-    id: i64,
-    sensitive: bool,
-}
-
-impl Claimed {
-    pub(super) fn end(&self) -> End {
-        End { id: self.id, sensitive: self.sensitive }
-    }
-}
-
-pub fn finish(group: &mut Group<'_>, end: End, step: &Step, now: Millis) -> Result<()> {
-    let End { id, sensitive } = end;
+/// The attempt of the delivery with this key has ended.
+pub fn finish(group: &mut Group<'_>, id: i64, step: &Step, now: Millis) -> Result<()> {
     let (transaction, change) = (&group.transaction, &mut group.change);
     change.sending -= 1;
     match step {
-        Step::Delivered => ended(transaction, id, 2, now)?,
-        Step::Expired => ended(transaction, id, 4, now)?,
-        Step::Dead { definite, reason, answer } => {
+        Step::Delivered => ended(group, id, 2, now)?,
+        Step::Expired => ended(group, id, 4, now)?,
+        Step::Dead { due, definite, reason, answer } => {
             change.dead += 1;
             let mut dead = transaction.prepare_cached(
-                "UPDATE deliveries SET state = 3, ended_at = ?2, definite_errors = definite_errors + ?3, reason = ?4,
-                     answer = ?5 WHERE id = ?1",
+                "UPDATE deliveries SET state = 3, due_at = ?2, ended_at = ?3, definite_errors = definite_errors + ?4,
+                     alone = alone OR NOT ?4, reason = ?5, answer = ?6 WHERE id = ?1",
             )?;
-            dead.execute(params![id, now, definite, reason, answer])?;
+            dead.execute(params![id, due, now, definite, reason, answer])?;
         }
         Step::Again { due, pause, definite, reason, answer } => {
             change.retrying += 1;
             let mut again = transaction.prepare_cached(
                 "UPDATE deliveries SET state = 0, due_at = ?2, waited = waited + ?3,
-                     definite_errors = definite_errors + ?4, reason = ?5, answer = ?6 WHERE id = ?1",
+                     definite_errors = definite_errors + ?4, alone = alone OR NOT ?4, reason = ?5, answer = ?6
+                 WHERE id = ?1",
             )?;
             again.execute(params![id, due, pause, definite, reason, answer])?;
         }
         Step::GivenBack { due } => give_back(transaction, id, *due, change)?,
     }
-    if sensitive && matches!(step, Step::Delivered | Step::Expired) {
-        group.erased |= erase_sensitive(&group.transaction, id)?;
-    }
     Ok(())
 }
 
-fn ended(transaction: &Transaction<'_>, id: i64, state: i64, now: Millis) -> Result<()> {
-    let mut end = transaction.prepare_cached(
-        "UPDATE deliveries SET state = ?2, ended_at = ?3, reason = NULL, answer = NULL WHERE id = ?1",
+fn ended(group: &mut Group<'_>, id: i64, state: i64, now: Millis) -> Result<()> {
+    let mut end = group.transaction.prepare_cached(
+        "UPDATE deliveries SET state = ?2, ended_at = ?3, reason = NULL, answer = NULL WHERE id = ?1
+         RETURNING (SELECT sensitive FROM events WHERE events.id = event)",
     )?;
-    end.execute(params![id, state, now]).map(drop)
+    // Something of its event is to be erased in the end.
+    if end.query_row(params![id, state, now], |row| row.get(0))? {
+        group.erased |= erase_sensitive(&group.transaction, id)?;
+    }
+    Ok(())
 }
 
 fn give_back(transaction: &Transaction<'_>, id: i64, due: Millis, change: &mut Change) -> Result<()> {

@@ -16,7 +16,7 @@ pub use rusqlite::Result;
 ///
 /// States of a delivery: -1 paused, 0 waiting, 1 sending, 2 delivered, 3 dead, 4 expired, 5 cancelled.
 /// Integer keys with slim indexes beside them: a text key on the wide tables costs four times as much.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     "
     CREATE TABLE events (
         id INTEGER PRIMARY KEY,
@@ -77,6 +77,11 @@ const MIGRATIONS: [&str; 2] = [
         received_at INTEGER NOT NULL,
         PRIMARY KEY (event_id, source)
     ) WITHOUT ROWID;
+    ",
+    // Attempts start at 0 again with a replay, and cannot tell it.
+    "
+    ALTER TABLE deliveries ADD COLUMN alone INTEGER NOT NULL DEFAULT 0;
+    UPDATE deliveries SET alone = 1 WHERE attempts > definite_errors AND state <> 2;
     ",
 ];
 
@@ -148,8 +153,10 @@ impl Database {
     /// however much that may be.
     pub fn recover(&mut self, now: Millis, unknown: Millis) -> Result<Recovered> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        transaction
-            .execute("UPDATE deliveries SET state = 0, due_at = ?1 WHERE state = 1", [now.saturating_add(unknown)])?;
+        transaction.execute(
+            "UPDATE deliveries SET state = 0, due_at = ?1, alone = 1 WHERE state = 1",
+            [now.saturating_add(unknown)],
+        )?;
         let pauses = steer::pauses(&transaction)?;
         let count = |sql: &str| transaction.query_row(sql, [], |row| row.get::<_, i64>(0));
         let waiting = count("SELECT count(*) FROM deliveries WHERE state < 2")?;

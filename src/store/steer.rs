@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 use serde::{Deserialize, Serialize};
 
 use super::Shared;
+use super::finish::erase_sensitive;
 use super::read::{Filter, State};
 use super::sqlite::{Group, Result};
 use crate::units::Millis;
@@ -127,6 +128,9 @@ pub fn drop_chunk(group: &mut Group<'_>, filter: &Filter, after: Cursor, now: Mi
             continue;
         }
         cancel(group, candidate.id, "dropped", now)?;
+        if candidate.sensitive {
+            group.erased |= erase_sensitive(&group.transaction, candidate.id)?;
+        }
         match candidate.state {
             State::Dead => group.change.dead -= 1,
             _ => group.change.wait(candidate.attempts, -1),
@@ -150,6 +154,8 @@ struct Candidate {
     route: String,
     state: State,
     attempts: i64,
+    /// Whether something of its event is to be erased in the end.
+    sensitive: bool,
     wanted: bool,
 }
 
@@ -161,7 +167,8 @@ fn candidates(group: &Group<'_>, filter: &Filter, (event, id): Cursor) -> Result
         _ => ":event_id IS NULL AND state < 2",
     };
     let mut statement = group.transaction.prepare_cached(&format!(
-        "SELECT deliveries.event, deliveries.id, state, attempts, route, deliveries.source, event_id, type
+        "SELECT deliveries.event, deliveries.id, state, attempts, route, deliveries.source, event_id, type,
+             events.sensitive
          FROM deliveries JOIN events ON events.id = deliveries.event
          WHERE {among} AND deliveries.event >= :event AND (deliveries.event > :event OR deliveries.id > :id)
          ORDER BY deliveries.event, deliveries.id LIMIT :step"
@@ -180,5 +187,6 @@ fn candidate(row: &Row<'_>, filter: &Filter, pauses: &[Pause]) -> Result<Candida
     let wanted = filter.wants_event(&event_id, &source, kind.as_deref())
         && filter.route.as_deref().is_none_or(|wanted| wanted == route)
         && filter.state.is_none_or(|wanted| wanted == state || state == State::Sending);
-    Ok(Candidate { event: row.get(0)?, id: row.get(1)?, route, state, attempts, wanted })
+    let sensitive = row.get(8)?;
+    Ok(Candidate { event: row.get(0)?, id: row.get(1)?, route, state, attempts, sensitive, wanted })
 }

@@ -210,6 +210,43 @@ fn a_sensitive_body_goes_when_the_last_delivery_of_the_event_has_succeeded() {
 }
 
 #[test]
+fn a_sensitive_body_goes_when_what_else_needed_it_is_dropped() {
+    let sensitive = CODE_ROUTE.replace("workflow: code", "workflow: code, sensitive: true");
+    let novu = Novu::that(|request, _| match request.workflow() {
+        "copy" => Behaviour::Answer(400, "", r#"{"statusCode":400}"#),
+        _ => Behaviour::Process,
+    });
+    let place = Place::new(novu.address, &format!("{sensitive}  - {{ event: email.created, workflow: copy }}\n"));
+    let gateway = place.start();
+    gateway.send("msg_1", &sample("email.created"));
+    gateway.drain();
+    assert!(is_stored(&place), "what is dead may need the body");
+    assert_eq!(gateway.ask("/api/drop", r#"{"state": "dead"}"#).json()["dropped"], 1);
+    assert_eq!(gateway.stop(), Some(0));
+    assert!(!is_stored(&place));
+}
+
+#[test]
+fn a_body_that_has_become_sensitive_goes_with_the_end_of_what_was_under_way() {
+    let novu = Novu::that(|request, _| match request.workflow() {
+        "copy" => Behaviour::Slow(Duration::from_secs(1)),
+        _ => Behaviour::Answer(400, "", r#"{"statusCode":400}"#),
+    });
+    let routes = format!("{CODE_ROUTE}  - {{ event: email.created, workflow: copy }}\n");
+    let place = Place::new(novu.address, &routes);
+    let gateway = place.start();
+    gateway.send("msg_1", &sample("email.created"));
+    gateway.wait_for("deskbell_queue_deliveries{state=\"dead\"}", 1.0);
+    place.write_rules(&rules(novu.address, &routes.replace("workflow: code", "workflow: code, sensitive: true")));
+    gateway.reload();
+    novu.now(|_, _| Behaviour::Process);
+    assert_eq!(gateway.ask("/api/replay", r#"{"id": "msg_1"}"#).json()["sent"], 1);
+    gateway.drain();
+    assert_eq!(gateway.stop(), Some(0));
+    assert!(!is_stored(&place));
+}
+
+#[test]
 fn who_reads_the_store_keeps_nobody_waiting() {
     let sensitive = CODE_ROUTE.replace("workflow: code", "workflow: code, sensitive: true");
     let novu = Novu::start();

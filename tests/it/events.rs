@@ -63,11 +63,11 @@ fn an_event_is_shown_with_all_that_becomes_of_it_and_nothing_that_is_in_it() {
             "revision": revision, "erased": false, "deliveries": [{
                 "route": "code", "state": "dead", "attempts": 1, "reason": "status_400_payload_validation_error",
                 "answer": delivery["answer"], "transaction_id": novu.requests()[0].transaction_id(),
-                "due_at": received_at, "expires_at": expires_at, "ended_at": delivery["ended_at"],
+                "due_at": delivery["due_at"], "expires_at": expires_at, "ended_at": delivery["ended_at"],
             }],
         })
     );
-    for moment in [received_at, expires_at, &delivery["ended_at"]] {
+    for moment in [received_at, expires_at, &delivery["due_at"], &delivery["ended_at"]] {
         let moment = moment.as_str().expect("a moment");
         assert!(moment.starts_with("20") && moment.ends_with('Z') && moment.contains('T'), "{moment}");
     }

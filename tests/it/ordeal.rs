@@ -7,6 +7,8 @@ pub mod away;
 pub mod disk;
 #[path = "ordeal/kills.rs"]
 pub mod kills;
+#[path = "ordeal/levers.rs"]
+pub mod levers;
 #[path = "ordeal/quota.rs"]
 pub mod quota;
 #[path = "ordeal/waiting.rs"]

@@ -2,6 +2,7 @@
 
 use crate::ordeal::away::Away;
 use crate::ordeal::kills::Kills;
+use crate::ordeal::levers::Levers;
 use crate::ordeal::waiting::Waiting;
 
 #[test]
@@ -25,4 +26,9 @@ fn what_came_while_novu_was_away_is_delivered_when_it_is_there() {
 #[test]
 fn a_start_counts_what_waits_and_goes_on() {
     Waiting { events: 50_000 }.run();
+}
+
+#[test]
+fn whatever_an_operator_does_each_event_runs_once_for_each_route_and_the_gauges_tell_the_truth() {
+    Levers { rounds: 6, seed: 1 }.run();
 }

@@ -178,6 +178,22 @@ fn after_an_outcome_that_stayed_unknown_a_replay_waits_as_a_retry_would() {
 }
 
 #[test]
+fn what_was_given_up_after_an_outcome_that_stayed_unknown_waits_before_it_is_sent_again() {
+    let novu = Novu::that(|_, _| Behaviour::Reset);
+    let place = Place::new(novu.address, WELCOME);
+    let impatient = "unknown: 3s, give_up_after: 1s";
+    place.write_rules(&rules(novu.address, WELCOME).replace("unknown: 100ms", impatient));
+    let gateway = place.start();
+    gateway.send("msg_1", &sample("user.created"));
+    wait_for_state(&gateway, "msg_1", "welcome", "dead");
+    novu.now(|_, _| Behaviour::Process);
+    assert_eq!(gateway.send("msg_1", &sample("user.created")).outcome(), "duplicate");
+    let requests = novu.wait_for(2);
+    let pause = requests[1].at.duration_since(requests[0].at);
+    assert!(pause >= Duration::from_millis(2_900), "Novu may still have been at it: {pause:?}");
+}
+
+#[test]
 fn an_event_that_no_route_wanted_is_sent_once_one_wants_it() {
     let novu = Novu::start();
     let place = Place::new(novu.address, WELCOME);

@@ -312,3 +312,32 @@ fn a_call_holds_no_more_than_two_mebibytes() {
         assert!(length < (2 << 20) + 1_000, "{length} bytes");
     }
 }
+
+#[test]
+fn what_was_turned_down_in_company_goes_alone_after_a_replay_too() {
+    let novu = Novu::that(|_, _| Behaviour::Answer(500, "", r#"{"statusCode":500}"#));
+    let place = Place::new(novu.address, ROUTES);
+    let text = rules(novu.address, ROUTES).replace("longest: 200ms", "longest: 20ms, give_up_after: 200ms");
+    place.write_rules(&text);
+    let gateway = place.start();
+    gateway.send("msg_1", &event(50));
+    gateway.wait_for("deskbell_queue_deliveries{state=\"dead\"}", 51.0);
+    let before = novu.requests().len();
+    novu.now(|request, _| match names_bad(request) {
+        true => Behaviour::Answer(422, "", r#"{"statusCode":422,"message":"events.1.name must be a string"}"#),
+        false => Behaviour::Process,
+    });
+    place.write_rules(&text.replace("bulk: off, ", ""));
+    gateway.reload();
+    // Whether there is a limit is only known after an answer.
+    gateway.send("msg_2", &event(1));
+    gateway.drain();
+    assert_eq!(gateway.ask("/api/replay", r#"{"id": "msg_1"}"#).json()["sent"], 51);
+    gateway.drain();
+    wait(&gateway, "many", "delivered", 51.0);
+    wait(&gateway, "bad", "rejected", 2.0);
+    let requests = novu.requests().split_off(before);
+    assert!(requests.iter().any(|request| request.is_bulk() && names_bad(request)), "it was in a call with others");
+    let most = sent(&requests).into_values().max();
+    assert!(most <= Some(3), "one of them was sent {most:?} times");
+}

@@ -205,3 +205,18 @@ fn a_rate_is_reached_though_novu_is_slow() {
     let taken = at_twenty_a_second(Behaviour::Slow(answered_after), 12);
     assert!(taken < answered_after, "the last was sent {taken:?} after the first");
 }
+
+#[test]
+fn what_is_urgent_and_turned_down_on_the_way_does_not_hold_the_rest_for_ever() {
+    let novu = Novu::that(|request, _| match request.workflow() {
+        "blocked" => Behaviour::Answer(403, "", "<html>forbidden</html>"),
+        _ => Behaviour::Process,
+    });
+    let routes = format!("  - {{ event: session.created, workflow: blocked, priority: high }}\n{WELCOME}");
+    let place = Place::new(novu.address, &routes);
+    let gateway = place.start();
+    gateway.send("msg_blocked", &sample("session.created"));
+    gateway.wait_for(HELD, 1.0);
+    gateway.send("msg_1", &sample("user.created"));
+    gateway.wait_for("deskbell_deliveries_total{outcome=\"delivered\",route=\"welcome\"}", 1.0);
+}

