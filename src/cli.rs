@@ -29,7 +29,7 @@ use serde_json::Value;
 use crate::clerk;
 use crate::explain::{Pairs, change};
 use crate::problem::Problem;
-use crate::units::parse_duration;
+use crate::units::{parse_duration, parse_rate};
 
 /// The thing asked about is not fine.
 const NOT_FINE: u8 = 1;
@@ -67,7 +67,7 @@ enum Command {
 /// Where a gateway listens and what it keeps.
 #[derive(Args)]
 struct Addresses {
-    /// Where webhooks come in
+    /// Where webhooks come in [default: 0.0.0.0:8080; of `dev`: 127.0.0.1:8080]
     #[arg(long, env = "DESKBELL_LISTEN", value_name = "ADDR")]
     listen: Option<String>,
     /// Metrics, health and API
@@ -79,7 +79,7 @@ struct Addresses {
     /// How log lines look [default: text on a terminal, else json]
     #[arg(long, env = "DESKBELL_LOG_FORMAT", value_enum)]
     log_format: Option<LogFormat>,
-    /// How long webhooks are still taken after a signal to stop
+    /// How long webhooks are still taken after a signal to stop [default: 5s; of `dev`: 0]
     #[arg(long, env = "DESKBELL_DRAIN_DELAY", value_name = "TIME", value_parser = duration)]
     drain_delay: Option<Duration>,
     /// How long running attempts get to end, and how long to wait for a store in use
@@ -142,6 +142,11 @@ fn duration(text: &str) -> Result<Duration, String> {
     millis
         .map(|millis| Duration::from_millis(millis.unsigned_abs()))
         .ok_or_else(|| "expected a duration such as `500ms`, `10s` or `5m`".to_owned())
+}
+
+fn rate(text: &str) -> Result<u32, String> {
+    let rate = parse_rate(text).or_else(|| text.parse().ok()).and_then(|rate| rate.try_into().ok());
+    rate.filter(|rate| *rate > 0).ok_or_else(|| "expected a rate such as `100/s`".to_owned())
 }
 
 /// Why a command has not done what it was asked for.

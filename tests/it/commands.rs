@@ -54,6 +54,11 @@ fn every_command_has_help_with_an_example() {
         let example = help.split("\nExample").nth(1).unwrap_or_else(|| panic!("{command} has no example"));
         assert!(example.contains(&format!("deskbell {command}")), "{example}");
     }
+    for default in ["0.0.0.0:8080; of `dev`: 127.0.0.1:8080", "5s; of `dev`: 0"] {
+        let help = run("serve --help").stdout;
+        let words: Vec<&str> = help.split_whitespace().collect();
+        assert!(words.join(" ").contains(&format!("[default: {default}]")), "{default}: {help}");
+    }
     assert!(run("--version").fine().stdout.starts_with("deskbell "));
 }
 
@@ -244,7 +249,7 @@ fn send_posts_a_signed_sample_and_prints_the_answer() {
     assert_eq!(request.body["payload"]["last"], Value::Null);
     assert!(request.body["payload"]["at"].as_i64() >= Some(before), "it is stamped now");
 
-    let several = answers("user.created --count 3 --rate 1000");
+    let several = answers("user.created --count 3 --rate 1000/s");
     assert_eq!(outcomes(&several), ["accepted"; 3]);
     let ids: BTreeSet<String> = several.iter().map(|answer| answer["event"].to_string()).collect();
     assert_eq!(ids.len(), 3, "each is an event of its own: {ids:?}");
