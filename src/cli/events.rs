@@ -93,7 +93,7 @@ fn rows(event: &Recorded) -> Vec<[String; 5]> {
     let mut deliveries = counted(&event.deliveries).into_iter();
     let first = deliveries.next().unwrap_or_else(|| "unrouted".to_owned());
     let kind = event.kind.as_deref().unwrap_or("-");
-    let head = [&timestamp(event.received_at), &event.id, kind, &event.source, &first].map(|cell| harmless(cell));
+    let head = [&timestamp(event.received_at), &event.id, kind, &event.source, &first].map(harmless);
     let more = deliveries.map(|delivery| ["", "", "", "", &delivery].map(harmless));
     [head].into_iter().chain(more).collect()
 }

@@ -242,7 +242,7 @@ fn serve_does_not_start_with_a_broken_configuration() {
         (format!("{SERVE} --store mysql:x"), "`mysql:x` is not a store", "`sqlite:PATH`"),
         (format!("{SERVE} --store sqlite:gone/x.db"), "the store `gone/x.db` cannot be opened", "No such file"),
         (format!("serve {both} 0.0.0.0:0"), "can be reached from elsewhere", "set `DESKBELL_ADMIN_TOKEN`"),
-        (format!("serve {both} nonsense"), "the address `nonsense` cannot be used", "choose another address"),
+        (format!("serve {both} nonsense"), "the address `nonsense` cannot be used", "such as `127.0.0.1:8081`, with `--listen`"),
     ] {
         started(&good, &arguments).says(&[said, hint]);
     }
