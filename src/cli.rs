@@ -248,13 +248,19 @@ fn describe(file: &str, source: Option<&str>, problem: &Problem) -> String {
 }
 
 /// Log lines go to stderr. Only Deskbell's own: libraries may log what they carry.
-fn start_logging(format: Option<LogFormat>, text_by_default: bool) {
+fn start_logging(format: Option<LogFormat>, text_by_default: bool) -> Result<(), Failure> {
     use std::io::IsTerminal;
     use tracing_subscriber::filter::{LevelFilter, Targets};
     use tracing_subscriber::layer::SubscriberExt;
     use tracing_subscriber::util::SubscriberInitExt;
 
-    let level = std::env::var("DESKBELL_LOG").ok().and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::INFO);
+    let level = match std::env::var("DESKBELL_LOG").unwrap_or_default().as_str() {
+        "" => LevelFilter::INFO,
+        given => given.parse().map_err(|_| Failure {
+            hint: Some("expected `off`, `error`, `warn`, `info` or `debug`".to_owned()),
+            ..Failure::usage(format!("`DESKBELL_LOG` is `{given}`, which is no level"))
+        })?,
+    };
     let targets = Targets::new().with_target("deskbell", level);
     let terminal = std::io::stderr().is_terminal();
     let text = match format {
@@ -269,4 +275,5 @@ fn start_logging(format: Option<LogFormat>, text_by_default: bool) {
     };
     // Only fails if logging runs already.
     drop(started);
+    Ok(())
 }

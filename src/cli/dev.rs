@@ -38,7 +38,7 @@ pub struct Dev {
 
 impl Dev {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        start_logging(self.addresses.log_format, true);
+        start_logging(self.addresses.log_format, true)?;
         let listen = self.addresses.listen.unwrap_or_else(|| "127.0.0.1:8080".to_owned());
         for address in
             [Some(&listen), Some(&self.addresses.admin), self.addresses.metrics.as_ref()].into_iter().flatten()

@@ -225,6 +225,20 @@ fn send(arguments: &str, address: &str, secret: &str) -> Ran {
 }
 
 #[test]
+fn a_log_level_that_there_is_none_of_is_refused() {
+    let place = Place::new(Novu::start().address, WELCOME);
+    let (status, said) = place.refuses_to_start(|command| {
+        command.env("DESKBELL_LOG", "loud");
+    });
+    assert_eq!(status, Some(2), "{said}");
+    assert!(said.contains("expected `off`, `error`, `warn`, `info` or `debug`"), "{said}");
+    // Compose files set what is not set to nothing.
+    drop(place.start_with(|command| {
+        command.env("DESKBELL_LOG", "");
+    }));
+}
+
+#[test]
 fn send_posts_a_signed_sample_and_prints_the_answer() {
     let novu = Novu::start();
     let routes = "  - { event: user.created, workflow: welcome, payload: { name: \"{{data.first_name}}\", at: \"{{timestamp}}\", last: \"{{data.last_name}}\" } }\n";
