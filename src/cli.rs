@@ -27,7 +27,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::clerk;
-use crate::explain::{Pairs, change};
+use crate::explain::{Pairs, change, pretty};
 use crate::problem::Problem;
 use crate::units::{parse_duration, parse_rate};
 
@@ -225,7 +225,7 @@ fn understand<T: DeserializeOwned>(answer: Value) -> Result<T, Failure> {
 }
 
 fn print_json(value: &Value) {
-    print(&format!("{value:#}\n"));
+    print(&format!("{}\n", pretty(value)));
 }
 
 /// A problem as compilers write it: where, what, expected, hint; and the line itself if the source is given.

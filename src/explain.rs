@@ -119,7 +119,7 @@ impl fmt::Display for Explained {
 
 impl fmt::Display for Request {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let body = format!("{:#}", self.body).lines().map(harmless).collect::<Vec<_>>().join("\n  ");
+        let body = pretty(&self.body).replace('\n', "\n  ");
         writeln!(formatter, "  {} {}\n  {body}", self.method, self.url)?;
         for LeftOut { path, reason } in &self.left_out {
             writeln!(formatter, "  left out: {path} ({})", harmless(reason))?;
@@ -131,4 +131,13 @@ impl fmt::Display for Request {
 /// A terminal is not to be told what to do by an event.
 pub fn harmless(text: &str) -> String {
     text.replace(char::is_control, "?")
+}
+
+/// JSON in lines. What a terminal would act on is escaped, and stays the same to whoever reads JSON.
+pub fn pretty(json: &Value) -> String {
+    let escaped = |char: char| match char.is_control() && char != '\n' {
+        true => format!("\\u{:04x}", u32::from(char)),
+        false => char.to_string(),
+    };
+    format!("{json:#}").chars().map(escaped).collect()
 }

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use super::serve::{admin_token, run, runtime};
 use super::{Addresses, Failure, RoutesArgument, own_name, print, start_logging};
+use crate::explain::pretty;
 use crate::http::{self, Answer};
 use crate::novu::{Account, TRIGGER_PATH};
 use crate::outside::Outside;
@@ -124,7 +125,8 @@ async fn show(request: Request<Incoming>) -> Answer {
     };
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     print(&format!(
-        "\n{line}\nAuthorization: ApiKey …\nContent-Type: application/json\nIdempotency-Key: {key}\n\n{body:#}\n"
+        "\n{line}\nAuthorization: ApiKey …\nContent-Type: application/json\nIdempotency-Key: {key}\n\n{}\n",
+        pretty(&body)
     ));
     let done = json!({"acknowledged": true, "status": "processed", "transactionId": body["transactionId"]});
     http::json_answer(StatusCode::CREATED, &json!({"data": done}))
