@@ -27,9 +27,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::clerk;
-use crate::explain::{Pairs, change};
+use crate::explain::{Pairs, change, pretty};
 use crate::problem::Problem;
-use crate::units::parse_duration;
+use crate::units::{parse_duration, parse_rate};
 
 /// The thing asked about is not fine.
 const NOT_FINE: u8 = 1;
@@ -67,7 +67,7 @@ enum Command {
 /// Where a gateway listens and what it keeps.
 #[derive(Args)]
 struct Addresses {
-    /// Where webhooks come in
+    /// Where webhooks come in [default: 0.0.0.0:8080; of `dev`: 127.0.0.1:8080]
     #[arg(long, env = "DESKBELL_LISTEN", value_name = "ADDR")]
     listen: Option<String>,
     /// Metrics, health and API
@@ -79,7 +79,7 @@ struct Addresses {
     /// How log lines look [default: text on a terminal, else json]
     #[arg(long, env = "DESKBELL_LOG_FORMAT", value_enum)]
     log_format: Option<LogFormat>,
-    /// How long webhooks are still taken after a signal to stop
+    /// How long webhooks are still taken after a signal to stop [default: 5s; of `dev`: 0]
     #[arg(long, env = "DESKBELL_DRAIN_DELAY", value_name = "TIME", value_parser = duration)]
     drain_delay: Option<Duration>,
     /// How long running attempts get to end, and how long to wait for a store in use
@@ -142,6 +142,11 @@ fn duration(text: &str) -> Result<Duration, String> {
     millis
         .map(|millis| Duration::from_millis(millis.unsigned_abs()))
         .ok_or_else(|| "expected a duration such as `500ms`, `10s` or `5m`".to_owned())
+}
+
+fn rate(text: &str) -> Result<u32, String> {
+    let rate = parse_rate(text).or_else(|| text.parse().ok()).and_then(|rate| rate.try_into().ok());
+    rate.filter(|rate| *rate > 0).ok_or_else(|| "expected a rate such as `100/s`".to_owned())
 }
 
 /// Why a command has not done what it was asked for.
@@ -220,7 +225,7 @@ fn understand<T: DeserializeOwned>(answer: Value) -> Result<T, Failure> {
 }
 
 fn print_json(value: &Value) {
-    print(&format!("{value:#}\n"));
+    print(&format!("{}\n", pretty(value)));
 }
 
 /// A problem as compilers write it: where, what, expected, hint; and the line itself if the source is given.
@@ -243,13 +248,19 @@ fn describe(file: &str, source: Option<&str>, problem: &Problem) -> String {
 }
 
 /// Log lines go to stderr. Only Deskbell's own: libraries may log what they carry.
-fn start_logging(format: Option<LogFormat>, text_by_default: bool) {
+fn start_logging(format: Option<LogFormat>, text_by_default: bool) -> Result<(), Failure> {
     use std::io::IsTerminal;
     use tracing_subscriber::filter::{LevelFilter, Targets};
     use tracing_subscriber::layer::SubscriberExt;
     use tracing_subscriber::util::SubscriberInitExt;
 
-    let level = std::env::var("DESKBELL_LOG").ok().and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::INFO);
+    let level = match std::env::var("DESKBELL_LOG").unwrap_or_default().as_str() {
+        "" => LevelFilter::INFO,
+        given => given.parse().map_err(|_| Failure {
+            hint: Some("expected `off`, `error`, `warn`, `info` or `debug`".to_owned()),
+            ..Failure::usage(format!("`DESKBELL_LOG` is `{given}`, which is no level"))
+        })?,
+    };
     let targets = Targets::new().with_target("deskbell", level);
     let terminal = std::io::stderr().is_terminal();
     let text = match format {
@@ -264,4 +275,5 @@ fn start_logging(format: Option<LogFormat>, text_by_default: bool) {
     };
     // Only fails if logging runs already.
     drop(started);
+    Ok(())
 }

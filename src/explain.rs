@@ -98,7 +98,7 @@ fn unsendable(delivery: &Delivery) -> Option<String> {
 
 impl fmt::Display for Explanation {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = self.event.kind.as_deref().unwrap_or("an event without a type");
+        let kind = harmless(self.event.kind.as_deref().unwrap_or("an event without a type"));
         writeln!(formatter, "{kind} from {}, decided by revision {}", self.event.source, self.revision)?;
         self.routes.iter().try_for_each(|route| write!(formatter, "\n{route}"))
     }
@@ -108,10 +108,10 @@ impl fmt::Display for Explained {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(formatter, "{}: {}", if self.taken { "taken" } else { "not taken" }, self.route)?;
         if let Some(workflow) = &self.workflow {
-            writeln!(formatter, "  workflow: {workflow}")?;
+            writeln!(formatter, "  workflow: {}", harmless(workflow))?;
         }
         if let Some(reason) = &self.reason {
-            writeln!(formatter, "  {reason}")?;
+            writeln!(formatter, "  {}", harmless(reason))?;
         }
         self.requests.iter().try_for_each(|request| write!(formatter, "{request}"))
     }
@@ -119,11 +119,25 @@ impl fmt::Display for Explained {
 
 impl fmt::Display for Request {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let body = format!("{:#}", self.body).replace('\n', "\n  ");
+        let body = pretty(&self.body).replace('\n', "\n  ");
         writeln!(formatter, "  {} {}\n  {body}", self.method, self.url)?;
         for LeftOut { path, reason } in &self.left_out {
-            writeln!(formatter, "  left out: {path} ({reason})")?;
+            writeln!(formatter, "  left out: {path} ({})", harmless(reason))?;
         }
         Ok(())
     }
+}
+
+/// A terminal is not to be told what to do by an event.
+pub fn harmless(text: &str) -> String {
+    text.replace(char::is_control, "?")
+}
+
+/// JSON in lines. What a terminal would act on is escaped, and stays the same to whoever reads JSON.
+pub fn pretty(json: &Value) -> String {
+    let escaped = |char: char| match char.is_control() && char != '\n' {
+        true => format!("\\u{:04x}", u32::from(char)),
+        false => char.to_string(),
+    };
+    format!("{json:#}").chars().map(escaped).collect()
 }

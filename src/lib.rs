@@ -39,7 +39,8 @@
 //!
 //! **source**: where webhooks come from · **event**: one verified webhook · **route**: a rule of the
 //! file · **delivery**: one rendered Novu call on its way · **attempt**: one try of a delivery ·
-//! **outcome**: how it ended · **revision**: which version of the file decided.
+//! **outcome**: how it ended · **revision**: which version of the file decided · **hold**: a Novu key goes
+//! unused but for a probe now and then · **pause**: the operator keeps deliveries back.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable))]

@@ -300,7 +300,10 @@ fn cannot_read(rules: &RulesFile, error: &std::io::Error) -> StartError {
 
 async fn bind(address: &str) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).await.map_err(|error| StartError {
-        hint: Some("another process may have it; choose another address with `--listen` or `--admin`".to_owned()),
+        hint: Some(
+            "another process may have it; name another, such as `127.0.0.1:8081`, with `--listen` or `--admin`"
+                .to_owned(),
+        ),
         ..StartError::new(format!("the address `{address}` cannot be used: {error}"))
     })
 }

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use super::serve::{admin_token, run, runtime};
 use super::{Addresses, Failure, RoutesArgument, own_name, print, start_logging};
+use crate::explain::pretty;
 use crate::http::{self, Answer};
 use crate::novu::{Account, TRIGGER_PATH};
 use crate::outside::Outside;
@@ -38,7 +39,7 @@ pub struct Dev {
 
 impl Dev {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        start_logging(self.addresses.log_format, true);
+        start_logging(self.addresses.log_format, true)?;
         let listen = self.addresses.listen.unwrap_or_else(|| "127.0.0.1:8080".to_owned());
         for address in
             [Some(&listen), Some(&self.addresses.admin), self.addresses.metrics.as_ref()].into_iter().flatten()
@@ -124,7 +125,8 @@ async fn show(request: Request<Incoming>) -> Answer {
     };
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     print(&format!(
-        "\n{line}\nAuthorization: ApiKey …\nContent-Type: application/json\nIdempotency-Key: {key}\n\n{body:#}\n"
+        "\n{line}\nAuthorization: ApiKey …\nContent-Type: application/json\nIdempotency-Key: {key}\n\n{}\n",
+        pretty(&body)
     ));
     let done = json!({"acknowledged": true, "status": "processed", "transactionId": body["transactionId"]});
     http::json_answer(StatusCode::CREATED, &json!({"data": done}))

@@ -8,11 +8,15 @@ use serde_json::json;
 use super::criteria::Criteria;
 use super::gateway::GatewayArgument;
 use super::{Failure, print, print_json, understand};
+use crate::explain::harmless;
 use crate::store::{Found, Recorded, RecordedDelivery};
 use crate::units::timestamp;
 
 /// The most that the gateway gives at once.
 const PAGE: usize = 500;
+
+/// The widest column: what is longer leaves the other lines where they are.
+const WIDEST: usize = 40;
 
 /// List what the running gateway holds, and what becomes of it
 #[derive(Args)]
@@ -75,7 +79,8 @@ impl Events {
 fn table(events: &[Recorded]) -> String {
     let head = ["RECEIVED", "EVENT", "TYPE", "SOURCE", "DELIVERIES"].map(str::to_owned);
     let rows: Vec<[String; 5]> = [head].into_iter().chain(events.iter().flat_map(rows)).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let width =
+        |column: usize| rows.iter().map(|row| row[column].chars().count().min(WIDEST)).max().unwrap_or_default();
     let widths: [usize; 4] = std::array::from_fn(width);
     let line = |[received, id, kind, source, delivery]: &[String; 5]| {
         let [a, b, c, d] = widths;
@@ -106,9 +111,4 @@ fn counted(deliveries: &[RecordedDelivery]) -> Vec<String> {
     }
     let count = |(text, count): (String, usize)| if count > 1 { format!("{text} ({count} times)") } else { text };
     counted.into_iter().map(count).collect()
-}
-
-/// A terminal is not to be told what to do by an event.
-pub fn harmless(text: &str) -> String {
-    text.chars().map(|char| if char.is_control() { '?' } else { char }).collect()
 }

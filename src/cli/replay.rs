@@ -9,9 +9,8 @@ use serde_json::{Map, Value, json};
 
 use super::criteria::{Criteria, filter};
 use super::gateway::{Gateway, GatewayArgument};
-use super::{Failure, NOT_FINE, print, understand};
+use super::{Failure, NOT_FINE, print, rate, understand};
 use crate::replay::Totals;
-use crate::units::parse_rate;
 
 const HINT: &str = "name an event, or say which: `--state dead`, `--route`, `--type` or `--source`";
 /// The most events that are asked for at once: short steps, so that the pace is even.
@@ -36,11 +35,6 @@ pub struct Replay {
     rate: u32,
     #[command(flatten)]
     gateway: GatewayArgument,
-}
-
-fn rate(text: &str) -> Result<u32, String> {
-    let rate = parse_rate(text).or_else(|| text.parse().ok()).and_then(|rate| rate.try_into().ok());
-    rate.filter(|rate| *rate > 0).ok_or_else(|| "expected a rate such as `100/s`".to_owned())
 }
 
 impl Replay {

@@ -9,7 +9,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::serve::runtime;
-use super::{Changes, Failure, NOT_FINE, gateway, print, sample};
+use super::{Changes, Failure, NOT_FINE, gateway, print, rate, sample};
 use crate::units::now;
 use crate::verify::{LOCAL_SECRET, Secret};
 
@@ -28,8 +28,8 @@ pub struct Send {
     /// How many are sent
     #[arg(long, default_value = "1")]
     count: u64,
-    /// How many a second, at most
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    /// How many a second, at most, such as 100/s
+    #[arg(long, value_parser = rate)]
     rate: Option<u32>,
     /// The signing secret [default: the environment's, else the one that `deskbell dev` knows]
     #[arg(long, env = "CLERK_WEBHOOK_SIGNING_SECRET", hide_env_values = true, value_name = "WHSEC")]

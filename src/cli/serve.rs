@@ -32,7 +32,7 @@ pub struct Serve {
 
 impl Serve {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        start_logging(self.addresses.log_format, false);
+        start_logging(self.addresses.log_format, false)?;
         let options = Options {
             rules: RulesFile { path: self.routes.routes, local: None, outside: Outside::Needed },
             listen: self.addresses.listen.unwrap_or_else(|| "0.0.0.0:8080".to_owned()),

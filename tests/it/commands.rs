@@ -54,6 +54,11 @@ fn every_command_has_help_with_an_example() {
         let example = help.split("\nExample").nth(1).unwrap_or_else(|| panic!("{command} has no example"));
         assert!(example.contains(&format!("deskbell {command}")), "{example}");
     }
+    for default in ["0.0.0.0:8080; of `dev`: 127.0.0.1:8080", "5s; of `dev`: 0"] {
+        let help = run("serve --help").stdout;
+        let words: Vec<&str> = help.split_whitespace().collect();
+        assert!(words.join(" ").contains(&format!("[default: {default}]")), "{default}: {help}");
+    }
     assert!(run("--version").fine().stdout.starts_with("deskbell "));
 }
 
@@ -220,6 +225,20 @@ fn send(arguments: &str, address: &str, secret: &str) -> Ran {
 }
 
 #[test]
+fn a_log_level_that_there_is_none_of_is_refused() {
+    let place = Place::new(Novu::start().address, WELCOME);
+    let (status, said) = place.refuses_to_start(|command| {
+        command.env("DESKBELL_LOG", "loud");
+    });
+    assert_eq!(status, Some(2), "{said}");
+    assert!(said.contains("expected `off`, `error`, `warn`, `info` or `debug`"), "{said}");
+    // Compose files set what is not set to nothing.
+    drop(place.start_with(|command| {
+        command.env("DESKBELL_LOG", "");
+    }));
+}
+
+#[test]
 fn send_posts_a_signed_sample_and_prints_the_answer() {
     let novu = Novu::start();
     let routes = "  - { event: user.created, workflow: welcome, payload: { name: \"{{data.first_name}}\", at: \"{{timestamp}}\", last: \"{{data.last_name}}\" } }\n";
@@ -244,7 +263,7 @@ fn send_posts_a_signed_sample_and_prints_the_answer() {
     assert_eq!(request.body["payload"]["last"], Value::Null);
     assert!(request.body["payload"]["at"].as_i64() >= Some(before), "it is stamped now");
 
-    let several = answers("user.created --count 3 --rate 1000");
+    let several = answers("user.created --count 3 --rate 1000/s");
     assert_eq!(outcomes(&several), ["accepted"; 3]);
     let ids: BTreeSet<String> = several.iter().map(|answer| answer["event"].to_string()).collect();
     assert_eq!(ids.len(), 3, "each is an event of its own: {ids:?}");

@@ -98,18 +98,19 @@ pub const DEV: &str = "dev --listen 127.0.0.1:0 --admin 127.0.0.1:0";
 fn dev_takes_what_send_sends_and_shows_the_exact_request() {
     let place = place(ROUTES);
     let mut dev = Dev::start(command(&place, DEV));
-    let sent = run(&place, &format!("send user.created --set data.first_name=Grace --to {}", dev.webhooks)).fine();
+    let sent = run(&place, &format!("send user.created --set data.first_name=Gr\u{9b}ce --to {}", dev.webhooks)).fine();
     let answer: Value = serde_json::from_str(sent.stdout.strip_prefix("200 ").expect("status 200")).expect("JSON");
     assert_eq!((answer["outcome"].as_str(), answer["routes"][0].as_str()), (Some("accepted"), Some("welcome")));
 
     let shown = eventually("the request is shown", || Some(dev.shown()).filter(|text| text.ends_with("\n}\n")));
     let (head, body) = shown.trim_start().split_once("\n\n").expect("a head and a body");
+    assert!(!body.contains('\u{9b}'), "a terminal would act on it: {body:?}");
     let body: Value = serde_json::from_str(body).expect("JSON alone");
     let id = body["transactionId"].as_str().expect("an id");
     let (head, key) = head.split_once("\nIdempotency-Key: ").expect("a key");
     assert_eq!(head, "POST /v1/events/trigger\nAuthorization: ApiKey …\nContent-Type: application/json");
     assert!(key.starts_with(&format!("{id}-")) && key.ends_with("-0"), "{key}");
-    let explained = run(&place, "explain --sample user.created --set data.first_name=Grace --json").fine().json();
+    let explained = run(&place, "explain --sample user.created --set data.first_name=Gr\u{9b}ce --json").fine().json();
     let mut expected = explained["routes"][0]["requests"][0]["body"].clone();
     expected["transactionId"] = id.into();
     assert_eq!(body, expected, "what `explain` says is what is sent");
@@ -242,7 +243,11 @@ fn serve_does_not_start_with_a_broken_configuration() {
         (format!("{SERVE} --store mysql:x"), "`mysql:x` is not a store", "`sqlite:PATH`"),
         (format!("{SERVE} --store sqlite:gone/x.db"), "the store `gone/x.db` cannot be opened", "No such file"),
         (format!("serve {both} 0.0.0.0:0"), "can be reached from elsewhere", "set `DESKBELL_ADMIN_TOKEN`"),
-        (format!("serve {both} nonsense"), "the address `nonsense` cannot be used", "choose another address"),
+        (
+            format!("serve {both} nonsense"),
+            "the address `nonsense` cannot be used",
+            "such as `127.0.0.1:8081`, with `--listen`",
+        ),
     ] {
         started(&good, &arguments).says(&[said, hint]);
     }

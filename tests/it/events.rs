@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Gateway, Place, SECRET, Signed, WELCOME, deskbell, rules, sample, sample_with};
+use crate::harness::{Gateway, Place, SECRET, Signed, WELCOME, deskbell, eventually, rules, sample, sample_with};
 use crate::novu::{Behaviour, Novu};
 use crate::shell::{Ran, run_command};
 
@@ -234,10 +234,67 @@ fn what_an_event_calls_itself_does_nothing_to_a_terminal() {
     let novu = Novu::start();
     let place = Place::new(novu.address, WELCOME);
     let gateway = place.start();
-    gateway.send("msg_1", &sample_with("user.created", &[("type", json!("\u{1b}[2Juser\n"))]));
-    for arguments in ["events", "show msg_1"] {
+    gateway.send("msg_1", &sample_with("session.ended", &[("type", json!("\u{1b}[2Juser\n"))]));
+    for arguments in ["events", "show msg_1", "explain --id msg_1"] {
         let text = ask(&gateway, arguments).fine().stdout;
-        assert!(text.contains("?[2Juser?") && !text.contains('\u{1b}'), "{text:?}");
+        assert!(text.contains("?[2Juser?") && !text.contains(['\u{1b}', '\u{9b}']), "{text:?}");
+    }
+    let mut command = deskbell();
+    command.args(["explain", "--sample=user.created", "--set=data.first_name=\u{9b}2J", "--routes"]);
+    command.arg(place.path("routes.yaml"));
+    let text = run_command(command, b"").fine().stdout;
+    assert!(text.contains(r#""firstName": "\u009b2J""#), "{text:?}");
+}
+
+#[test]
+fn an_id_that_is_no_ordinary_one_spoils_no_table_and_no_command() {
+    let novu = Novu::that(|_, _| Behaviour::Answer(400, "", "{}"));
+    let place = Place::new(novu.address, WELCOME);
+    let gateway = place.start();
+    let strange = ["$(date)", "-rf", &"x".repeat(200)];
+    for id in strange.into_iter().chain(["msg_1"]) {
+        gateway.send(id, &sample("user.created"));
+    }
+    gateway.drain();
+    let table = ask(&gateway, "events").fine().stdout;
+    let line = table.lines().find(|line| line.contains("msg_1")).expect("a line");
+    assert!(line.len() < 140, "{table}");
+    for (id, pasted) in [("msg_1", "msg_1"), (strange[0], "ID"), (strange[1], "ID")] {
+        let mut command = deskbell();
+        command.args(["show", &format!("--gateway=http://{}", gateway.admin), "--", id]);
+        let shown = run_command(command, b"").fine().stdout;
+        assert!(shown.starts_with(&format!("{id}: ")), "{shown}");
+        for command in ["replay", "explain --id"] {
+            assert!(shown.contains(&format!("`deskbell {command} {pasted}`")), "{shown}");
+            assert!(pasted == id || !shown.contains(&format!("{command} {id}")), "{shown}");
+        }
+    }
+}
+
+#[test]
+fn what_waits_is_shown_with_what_it_waits_for() {
+    let held = Novu::that(|_, _| Behaviour::Answer(401, "", "{}"));
+    let place = Place::new(held.address, WELCOME);
+    let gateway = place.start();
+    gateway.send("msg_1", &sample("user.created"));
+    gateway.wait_for("deskbell_novu_held{source=\"clerk\"}", 1.0);
+    gateway.send("msg_2", &sample("user.created"));
+    let shown = ask(&gateway, "show msg_2").fine().stdout;
+    assert!(shown.contains("welcome: new, not attempted, due\n") && shown.contains("`/readyz`"), "{shown}");
+
+    for (status, headers, says) in [
+        (408, "", "something on the way to Novu has failed, and it is tried again"),
+        (400, "Idempotency-Replay: true\r\n", "it is tried again under another key"),
+    ] {
+        let novu = Novu::that(move |_, _| Behaviour::Answer(status, headers, "{}"));
+        let place = Place::new(novu.address, WELCOME);
+        let gateway = place.start();
+        gateway.send("msg_1", &sample("user.created"));
+        let shown = eventually("it was attempted", || {
+            let shown = ask(&gateway, "show msg_1").fine().stdout;
+            shown.contains(&format!("status_{status}")).then_some(shown)
+        });
+        assert!(shown.contains(says), "{shown}");
     }
 }
 

@@ -147,7 +147,6 @@ const BEYOND_A_SCHEMA: &[(&str, &str, &str)] = &[
     ("limits.body", "7.0", "to a schema, this is a whole number"),
     ("limits.free_disk", "7.0", "to a schema, this is a whole number"),
     ("limits.queue", "7.0", "to a schema, this is a whole number"),
-    ("limits.free_disk", "7.0", "to a schema, this is a whole number"),
     ("route.source", "", "the sources stand elsewhere in the file"),
     ("route.filter", "", "a JSONPath is no regular language"),
     ("route.each", "", "a JSONPath is no regular language"),
