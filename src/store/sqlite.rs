@@ -16,7 +16,7 @@ pub use rusqlite::Result;
 ///
 /// States of a delivery: -1 paused, 0 waiting, 1 sending, 2 delivered, 3 dead, 4 expired, 5 cancelled.
 /// Integer keys with slim indexes beside them: a text key on the wide tables costs four times as much.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 2] = [
     "
     CREATE TABLE events (
         id INTEGER PRIMARY KEY,
@@ -55,6 +55,9 @@ const MIGRATIONS: [&str; 3] = [
     // Each index beyond the path of what succeeds at once is a partial one, so that this path does not pay for it.
     "
     ALTER TABLE deliveries ADD COLUMN answer TEXT;
+    -- It may have been done, or was turned down with others. Attempts start at 0 again with a replay, and cannot tell it.
+    ALTER TABLE deliveries ADD COLUMN alone INTEGER NOT NULL DEFAULT 0;
+    UPDATE deliveries SET alone = 1 WHERE attempts > definite_errors AND state <> 2;
     DROP INDEX deliveries_unfinished;
     DROP INDEX deliveries_dead;
     CREATE INDEX deliveries_unfinished ON deliveries (event) WHERE state < 2;
@@ -77,11 +80,6 @@ const MIGRATIONS: [&str; 3] = [
         received_at INTEGER NOT NULL,
         PRIMARY KEY (event_id, source)
     ) WITHOUT ROWID;
-    ",
-    // Attempts start at 0 again with a replay, and cannot tell it.
-    "
-    ALTER TABLE deliveries ADD COLUMN alone INTEGER NOT NULL DEFAULT 0;
-    UPDATE deliveries SET alone = 1 WHERE attempts > definite_errors AND state <> 2;
     ",
 ];
 
