@@ -6,11 +6,11 @@
 run:
 	cargo run -- dev
 
-# Formatting, lints and every test.
+# Formatting, lints and every test. Most tests wait most of the time, so more run at once than there are cores.
 test:
 	cargo fmt --check
 	cargo clippy --all-targets --test soak -- -D warnings
-	cargo test
+	RUST_TEST_THREADS=4 cargo test
 
 # What only shows after minutes: figures are printed, and judged.
 soak:
