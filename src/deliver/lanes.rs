@@ -298,6 +298,7 @@ mod tests {
             body_limit: 0,
             queue_limit: 0,
             free_disk: 0,
+            free_disk_is_set: false,
             retention: 0,
             remember: 0,
             accounts: [(source.clone(), account.clone())].into(),

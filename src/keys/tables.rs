@@ -127,9 +127,13 @@ pub static LIMITS: Object = Object {
     keys: &[
         Key::new("body", Size, "the size of one webhook").default("1MiB").most(64 << 20),
         Key::new("queue", Count, "deliveries that may wait").default("1000000").most(1_000_000_000),
-        Key::new("free_disk", Size, "the room that the disk of the store keeps: webhooks are refused below it")
-            .default("64MiB")
-            .most(1 << 50),
+        Key::new(
+            "free_disk",
+            Size,
+            "the room that the disk of the store keeps: webhooks are refused below it. Left out, a tenth of a disk is enough",
+        )
+        .default("64MiB")
+        .most(1 << 50),
     ],
 };
 
