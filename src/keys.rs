@@ -57,6 +57,8 @@ pub enum Shape {
     Count,
     /// `auto`, or such as `60/s`.
     Rate,
+    /// `auto`, or a size.
+    Room,
     /// One of these.
     Word(&'static [&'static str]),
     /// Any text.
@@ -144,8 +146,8 @@ impl Key {
     pub fn limit(&self) -> Option<String> {
         let most = self.most?;
         Some(match self.shape {
-            Shape::Size if most >= 1 << 30 => format!("{}GiB", most >> 30),
-            Shape::Size => format!("{}MiB", most >> 20),
+            Shape::Size | Shape::Room if most >= 1 << 30 => format!("{}GiB", most >> 30),
+            Shape::Size | Shape::Room => format!("{}MiB", most >> 20),
             Shape::Name => format!("{most} characters"),
             _ => most.to_string(),
         })

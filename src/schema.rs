@@ -59,6 +59,7 @@ fn shape(kind: &Shape, most: Option<u64>) -> Value {
         Shape::Duration => text(&duration_pattern()),
         Shape::Size => any_of([text(&size_pattern()), count(most)]),
         Shape::Count => count(most),
+        Shape::Room => any_of([text(&format!("auto|{}", size_pattern())), count(most)]),
         Shape::Rate => text(&format!("auto|{}", rate_pattern())),
         Shape::Word(words) => json!({ "enum": words }),
         Shape::Text => json!({ "type": "string" }),

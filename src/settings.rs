@@ -26,10 +26,8 @@ pub struct Settings {
     pub body_limit: usize,
     /// The most deliveries that wait.
     pub queue_limit: u64,
-    /// The least room on the disk of the store, in bytes. A second of full load takes half of the default.
-    pub free_disk: u64,
-    /// Otherwise a tenth of a small disk is enough.
-    pub free_disk_is_set: bool,
+    /// The least room on the disk of the store, in bytes; none is to go by the size of the disk.
+    pub free_disk: Option<u64>,
     /// How long bodies and requests are kept after the end.
     pub retention: Millis,
     /// How long an event is known after it came.
@@ -71,8 +69,7 @@ impl Settings {
             bulk: delivery.word("bulk", problems) == Some("auto"),
             body_limit: limits.size("body", problems).unwrap_or_default() as usize,
             queue_limit: limits.count("queue", problems).unwrap_or_default(),
-            free_disk: limits.size("free_disk", problems).unwrap_or_default(),
-            free_disk_is_set: limits.get("free_disk").is_some(),
+            free_disk: limits.room("free_disk", problems),
             accounts: BTreeMap::new(),
         }
     }

@@ -253,11 +253,11 @@ impl Store {
         self.write(move |group| sweep::forget(group, &after, remember, now)).await.flatten()
     }
 
-    /// Looks whether the disk has so many bytes left (`on_any_disk`, or else a tenth of it), and which sources have something to deliver.
-    pub async fn look_around(&self, least_free: u64, on_any_disk: bool) {
+    /// Looks whether the disk has so many bytes left (none goes by its size), and which sources have something to deliver.
+    pub async fn look_around(&self, least_free: Option<u64>) {
         let shared = self.shared.clone();
         // A file system may take its time.
-        let _ = tokio::task::spawn_blocking(move || shared.look_at_disk(least_free, on_any_disk)).await;
+        let _ = tokio::task::spawn_blocking(move || shared.look_at_disk(least_free)).await;
         if let Some(sources) = self.write(|group| read::waiting_sources(&group.transaction)).await {
             *self.shared.waiting_sources() = sources;
         }
@@ -344,10 +344,10 @@ impl Shared {
         lock(&self.waiting_sources)
     }
 
-    fn look_at_disk(&self, least_free: u64, on_any_disk: bool) {
+    fn look_at_disk(&self, least_free: Option<u64>) {
         match disk::room(&self.path) {
             Ok(disk::Room { free, total }) => {
-                let least_free = disk::least_free(least_free, on_any_disk, total);
+                let least_free = disk::least_free(least_free, total);
                 let mut queue = self.queue();
                 // A little more than that is needed to recover, or it would come and go.
                 let margin = if queue.disk_full { least_free / 10 } else { 0 };

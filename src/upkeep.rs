@@ -39,8 +39,8 @@ impl Upkeep {
     async fn look_around(&self) {
         let (mut disk_was_full, mut queue_was_full) = (false, false);
         loop {
-            let Settings { free_disk, free_disk_is_set, queue_limit, .. } = *self.settings();
-            self.store.look_around(free_disk, free_disk_is_set).await;
+            let Settings { free_disk, queue_limit, .. } = *self.settings();
+            self.store.look_around(free_disk).await;
             let queue = self.store.queue();
             if std::mem::replace(&mut disk_was_full, queue.disk_full) != queue.disk_full {
                 report_disk(queue.disk_full);

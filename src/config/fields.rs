@@ -62,10 +62,16 @@ impl<'a> Fields<'a> {
 
     /// A number of bytes.
     pub fn size(&self, name: &str, problems: &mut Problems) -> Option<u64> {
-        self.read(name, problems, |key, value| {
-            let bytes = value.as_str().map_or_else(|| value.as_u64(), parse_size);
-            bytes.filter(|bytes| is_within(*bytes, key))
-        })
+        self.read(name, problems, bytes)
+    }
+
+    /// A size in bytes; none for `auto`.
+    pub fn room(&self, name: &str, problems: &mut Problems) -> Option<u64> {
+        let room = self.read(name, problems, |key, value| match value.as_str() {
+            Some("auto") => Some(None),
+            _ => bytes(key, value).map(Some),
+        });
+        room.flatten()
     }
 
     /// A whole number.
@@ -113,6 +119,11 @@ fn unknown_key(key: &Key, node: &Node, object: &Object) -> Problem {
     key.at(problem)
 }
 
+fn bytes(key: &keys::Key, value: &Value) -> Option<u64> {
+    let bytes = value.as_str().map_or_else(|| value.as_u64(), parse_size);
+    bytes.filter(|bytes| is_within(*bytes, key))
+}
+
 fn is_within(number: u64, key: &keys::Key) -> bool {
     (1..=key.most.unwrap_or(u64::MAX)).contains(&number)
 }
@@ -131,6 +142,7 @@ fn expected(key: &keys::Key) -> String {
         Shape::Size => format!("a size such as `512KiB` or `1MiB`, at most `{limit}`"),
         Shape::Count => format!("a whole number from 1 to {limit}"),
         Shape::Rate => "`auto`, or a rate such as `60/s`".to_owned(),
+        Shape::Room => "`auto`, or a size such as `64MiB`".to_owned(),
         Shape::Word(words) => format!("one of {}", quoted(words)),
         _ => "`true` or `false`".to_owned(),
     }

@@ -1,8 +1,8 @@
 //! The tables, from the whole file down to what a test expects.
 
 use super::Shape::{
-    Any, Boolean, Count, Duration, Either, Event, EventType, Filled, List, Map, Name, Named, OneOrList, Rate, Sample,
-    Size, Text, Tree, Word, Workflow, WorkflowId,
+    Any, Boolean, Count, Duration, Either, Event, EventType, Filled, List, Map, Name, Named, OneOrList, Rate, Room,
+    Sample, Size, Text, Tree, Word, Workflow, WorkflowId,
 };
 use super::{Key, Object, Rivals, Shape};
 
@@ -129,10 +129,11 @@ pub static LIMITS: Object = Object {
         Key::new("queue", Count, "deliveries that may wait").default("1000000").most(1_000_000_000),
         Key::new(
             "free_disk",
-            Size,
-            "the room that the disk of the store keeps: webhooks are refused below it. Left out, a tenth of a disk is enough",
+            Room,
+            "the room that the disk of the store keeps: webhooks are refused below it. `auto` is 64MiB, or a tenth of a smaller disk",
         )
-        .default("64MiB")
+        .default("auto")
+        .example("64MiB")
         .most(1 << 50),
     ],
 };

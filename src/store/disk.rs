@@ -3,6 +3,9 @@
 use std::io;
 use std::path::Path;
 
+/// In bytes. A second of full load writes about half of it, and the rest is for how attempts end.
+const LEAST_FREE: u64 = 64 << 20;
+
 /// The room of a disk, in bytes.
 pub struct Room {
     /// What may still be written.
@@ -17,9 +20,9 @@ pub fn room(path: &Path) -> io::Result<Room> {
     Ok(Room { free: bytes(disk.f_bavail), total: bytes(disk.f_blocks) })
 }
 
-/// How many bytes are to stay free: these `on_any_disk`, or else no more than a tenth of it.
-pub fn least_free(bytes: u64, on_any_disk: bool, total: u64) -> u64 {
-    if on_any_disk { bytes } else { bytes.min(total / 10) }
+/// How many bytes are to stay free, unless they are set: a fixed room, or a tenth of a disk that is small.
+pub fn least_free(set: Option<u64>, total: u64) -> u64 {
+    set.unwrap_or(LEAST_FREE.min(total / 10))
 }
 
 #[cfg(test)]
@@ -28,10 +31,13 @@ mod tests {
 
     #[test]
     fn a_small_disk_is_of_use_too() {
-        for (bytes, on_any_disk, total, expected) in
-            [(64, false, 10_000, 64), (64, false, 100, 10), (64, true, 100, 64), (0, false, 100, 0)]
-        {
-            assert_eq!(least_free(bytes, on_any_disk, total), expected, "{bytes} of {total}");
+        for (set, total, expected) in [
+            (None, 1 << 40, 64 << 20),
+            (None, 20 << 20, 2 << 20),
+            (Some(1 << 30), 20 << 20, 1 << 30),
+            (Some(1), 1 << 40, 1),
+        ] {
+            assert_eq!(least_free(set, total), expected, "{set:?} of {total}");
         }
     }
 }

@@ -289,7 +289,13 @@ fn every_key_says_what_it_is_for_and_what_holds_without_it() {
             assert!(!key.about.is_empty() && !key.about.ends_with('.'), "{name} says `{}`", key.about);
             let plain = matches!(
                 key.shape,
-                Shape::Boolean | Shape::Duration | Shape::Size | Shape::Count | Shape::Rate | Shape::Word(_)
+                Shape::Boolean
+                    | Shape::Duration
+                    | Shape::Size
+                    | Shape::Count
+                    | Shape::Rate
+                    | Shape::Room
+                    | Shape::Word(_)
             );
             // A delivery has no end of its own, unless the route says so.
             assert!(!plain || key.default.is_some() || key.name == "max_age", "{name} has no default");
