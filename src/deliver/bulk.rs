@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use super::next::{Standing, attempt_result, delivery_outcome, next_step};
 use super::{Deliverer, Progress};
 use crate::novu::bulk::{Bulk, COST, body};
-use crate::novu::{Account, Outcome, Reason, Response};
+use crate::novu::{Account, Outcome, Reason};
 use crate::settings::{Retry, Settings};
 use crate::store::{Claimed, Step};
 use crate::units::{Millis, hex, now};
@@ -60,14 +60,14 @@ impl Deliverer {
         };
         self.attempts.metrics.bulk_attempt(results, started.elapsed().as_secs_f64());
         self.attempts.lanes.learned_in_bulk(account, &response, now());
-        self.ends(members, response, account, settings.retry)
+        self.ends(members, response.outcome, account, settings.retry)
     }
 
     /// What follows for each, and for the key.
-    fn ends(&self, members: Vec<Claimed>, response: Response<Bulk>, account: &Arc<Account>, retry: Retry) -> Vec<End> {
+    fn ends(&self, members: Vec<Claimed>, outcome: Bulk, account: &Arc<Account>, retry: Retry) -> Vec<End> {
         let moment = now();
         let Some(source) = members.first().map(|claimed| claimed.source.clone()) else { return Vec::new() };
-        let (whole, outcomes) = match response.outcome {
+        let (whole, outcomes) = match outcome {
             Bulk::Each(outcomes) => (Outcome::Delivered, outcomes),
             Bulk::All(outcome) => (outcome, vec![outcome; members.len()]),
             Bulk::Absent => {
@@ -82,7 +82,7 @@ impl Deliverer {
         self.attempts.tell_lane(account, &source, whole, false, moment);
         let standing = self.attempts.standing(account, false);
         let end = |(claimed, outcome): (Claimed, Outcome)| {
-            let step = step(outcome, &response.answer, &claimed, standing, retry, moment);
+            let step = step(outcome, &claimed, standing, retry, moment);
             (claimed, step, delivery_outcome(outcome))
         };
         members.into_iter().zip(outcomes).map(end).collect()
@@ -93,23 +93,16 @@ impl Deliverer {
 type End = (Claimed, Step, &'static str);
 
 /// What is turned down in company may be so for the sake of another: it goes alone, and first of all.
-fn step(
-    outcome: Outcome,
-    answer: &Option<String>,
-    claimed: &Claimed,
-    standing: Standing,
-    retry: Retry,
-    now: Millis,
-) -> Step {
+fn step(outcome: Outcome, claimed: &Claimed, standing: Standing, retry: Retry, now: Millis) -> Step {
     match outcome {
         Outcome::Rejected(_) => Step::Again {
             due: claimed.accepted_at,
             pause: 0,
             definite: false,
             reason: Reason::RejectedInBulk.to_string(),
-            answer: answer.clone(),
+            answer: None,
         },
-        outcome => next_step(outcome, answer, Progress::from(claimed), standing, retry, now),
+        outcome => next_step(outcome, &None, Progress::from(claimed), standing, retry, now),
     }
 }
 

@@ -5,7 +5,7 @@ use rusqlite::{OptionalExtension, Transaction, params};
 use super::replay::{self, Again};
 use super::sqlite::{Group, Result};
 use super::{Receipt, Unavailable};
-use crate::render::{Delivery, Unsendable};
+use crate::render::Delivery;
 use crate::rules::Decision;
 use crate::units::Millis;
 use crate::verify::Event;
@@ -48,15 +48,43 @@ pub fn accept(
     Ok(Ok(Receipt::Accepted))
 }
 
-/// Adds a delivery of an event: due at once, or dead if it cannot be sent as it is.
+/// How a delivery starts: due, or dead if it cannot be sent as it is.
+pub struct Start {
+    pub state: i64,
+    pub request: Option<Vec<u8>>,
+    pub reason: Option<&'static str>,
+}
+
+impl Start {
+    pub fn of(delivery: &Delivery) -> Self {
+        match &delivery.request {
+            Ok(request) => Self { state: 0, request: Some(request.to_string().into_bytes()), reason: None },
+            Err(unsendable) => Self { state: 3, request: None, reason: Some(unsendable.code()) },
+        }
+    }
+}
+
+impl Group<'_> {
+    /// Counts a delivery that has started.
+    pub fn started(&mut self, delivery: &Delivery) {
+        match delivery.request {
+            Ok(_) => {
+                self.change.new += 1;
+                self.due = true;
+            }
+            Err(_) => self.change.dead += 1,
+        }
+    }
+}
+
+/// Adds a delivery of an event.
 pub fn insert_delivery(group: &mut Group<'_>, id: i64, event: &Event, delivery: &Delivery, now: Millis) -> Result<()> {
     let mut statement = group.transaction.prepare_cached(
         "INSERT INTO deliveries
              (event, source, route, transaction_id, priority, sensitive, state, due_at, expires_at, ended_at, reason, request)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
     )?;
-    let request = delivery.request.as_ref().ok().map(|request| request.to_string().into_bytes());
-    let reason = delivery.request.as_ref().err().map(Unsendable::code);
+    let Start { state, request, reason } = Start::of(delivery);
     statement.execute(params![
         id,
         &*event.source,
@@ -64,20 +92,15 @@ pub fn insert_delivery(group: &mut Group<'_>, id: i64, event: &Event, delivery: 
         delivery.transaction_id,
         delivery.priority as i64,
         delivery.sensitive,
-        if request.is_some() { 0 } else { 3 },
+        state,
         now,
         delivery.expires_at,
         reason.map(|_| now),
         reason,
         request,
     ])?;
-    match delivery.request {
-        Ok(_) => {
-            group.change.new += 1;
-            group.due = true;
-        }
-        Err(_) => group.change.dead += 1,
-    }
+    drop(statement);
+    group.started(delivery);
     Ok(())
 }
 

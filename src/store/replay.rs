@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use rusqlite::params;
-use serde_json::Value;
 
-use super::accept::{insert_delivery, known};
+use super::Unavailable;
+use super::accept::{Start, insert_delivery, known};
 use super::read::State;
 use super::sqlite::{Group, Result};
 use super::steer::cancel;
-use super::{Change, Unavailable};
-use crate::render::{Delivery, Priority, Unsendable};
+use crate::render::{Delivery, Priority};
 use crate::rules::Decision;
 use crate::units::Millis;
 use crate::verify::Event;
@@ -173,28 +172,21 @@ fn revive(group: &mut Group<'_>, row: &Row, delivery: &mut Delivery, now: Millis
              attempts = 0, waited = 0, ended_at = ?7, reason = ?8, answer = NULL, request = ?9
          WHERE id = ?1",
     )?;
-    let request = delivery.request.as_ref().ok().map(Value::to_string);
-    let reason = delivery.request.as_ref().err().map(Unsendable::code);
+    let Start { state, request, reason } = Start::of(delivery);
     statement.execute(params![
         row.id,
         delivery.priority as i64,
         delivery.sensitive,
-        if request.is_some() { 0 } else { 3 },
+        state,
         now,
         delivery.expires_at,
         reason.map(|_| now),
         reason,
-        request.map(String::into_bytes),
+        request,
     ])?;
-    let Change { new, dead, .. } = &mut group.change;
-    *dead -= i64::from(row.state == State::Dead);
-    match delivery.request {
-        Ok(_) => {
-            *new += 1;
-            group.due = true;
-        }
-        Err(_) => *dead += 1,
-    }
+    drop(statement);
+    group.change.dead -= i64::from(row.state == State::Dead);
+    group.started(delivery);
     Ok(())
 }
 
