@@ -1,0 +1,96 @@
+//! Cores, and what the kernel knows of a process.
+
+use std::fs::read_to_string;
+use std::time::Duration;
+
+/// Linux counts time in hundredths of a second, wherever a program can see it.
+const TICK: Duration = Duration::from_millis(10);
+
+/// One core for the server that is measured, and the others for all else.
+pub struct Cores {
+    server: usize,
+    others: Vec<usize>,
+}
+
+impl Cores {
+    /// None if there are not two cores, or they cannot be told apart.
+    pub fn divide() -> Option<Self> {
+        let mut others = affinity::get()?;
+        let server = others.pop()?;
+        (!others.is_empty()).then_some(Self { server, others })
+    }
+
+    pub fn count(&self) -> usize {
+        self.others.len() + 1
+    }
+
+    /// This thread, and all that it starts, leaves the server alone from now on.
+    pub fn leave_the_server_alone(&self) {
+        affinity::set(&self.others);
+    }
+
+    /// What is started meanwhile has the core of the server.
+    pub fn as_server<T>(&self, start: impl FnOnce() -> T) -> T {
+        affinity::set(&[self.server]);
+        let started = start();
+        self.leave_the_server_alone();
+        started
+    }
+
+    /// What is started meanwhile may use every core: nothing is measured.
+    pub fn everywhere<T>(&self, work: impl FnOnce() -> T) -> T {
+        affinity::set(&[&self.others[..], &[self.server]].concat());
+        let done = work();
+        self.leave_the_server_alone();
+        done
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod affinity {
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+    pub fn get() -> Option<Vec<usize>> {
+        let set = sched_getaffinity(None).ok()?;
+        Some((0..CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).collect())
+    }
+
+    pub fn set(cores: &[usize]) {
+        let mut set = CpuSet::new();
+        cores.iter().for_each(|core| set.set(*core));
+        sched_setaffinity(None, &set).expect("the cores");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod affinity {
+    pub fn get() -> Option<Vec<usize>> {
+        None
+    }
+
+    pub fn set(_: &[usize]) {}
+}
+
+/// What a process has had of its core, with all of its threads, also those that have ended.
+pub fn processor_time(process: u32) -> Duration {
+    let stat = read_to_string(format!("/proc/{process}/stat")).expect("a process");
+    // The name before it may have spaces.
+    let (_, fields) = stat.rsplit_once(") ").expect("the fields");
+    let ticks = |field: usize| fields.split(' ').nth(field).and_then(|ticks| ticks.parse().ok()).unwrap_or(0_u32);
+    TICK * (ticks(11) + ticks(12))
+}
+
+/// The most memory that a process has had, in MiB.
+pub fn peak_memory(process: u32) -> f64 {
+    let status = read_to_string(format!("/proc/{process}/status")).expect("a process");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the peak");
+    let kibibytes: f64 = line.trim().trim_end_matches(" kB").parse().expect("kB");
+    kibibytes / 1024.0
+}
+
+/// The processor, as it calls itself.
+pub fn processor() -> String {
+    let processors = read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = processors.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
+    model.unwrap_or("a processor without a name").to_owned()
+}
