@@ -65,7 +65,7 @@ impl Bench {
         Program::gateway(&self.cores, folder)
     }
 
-    /// The one store that is full of this. It changes with whoever uses it.
+    /// The one store that is full of this, whoever has used it.
     pub fn shared_store(&self, full: Full) -> PathBuf {
         self.cores.everywhere(|| self.stores.shared(full))
     }

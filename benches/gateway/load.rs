@@ -2,12 +2,14 @@
 //!
 //! A thread for each connection: it costs no more than a runtime, and sleeps to the microsecond.
 
+use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::machine;
 use crate::webhook::Webhooks;
 use crate::wire::Messages;
 
@@ -30,9 +32,8 @@ impl Client {
         Self { stream, answers: Messages::default(), webhooks }
     }
 
-    /// Sends a webhook, and waits until it is taken.
+    /// Sends the webhook that was signed last, and waits until it is taken.
     fn send(&mut self) {
-        use std::io::Write;
         self.stream.write_all(self.webhooks.signed()).expect("a server that reads");
         let answer = self.answers.next(&mut self.stream).expect("an answer").expect("a server that is still there");
         let said = || format!("{}{}", String::from_utf8_lossy(answer.head), String::from_utf8_lossy(answer.body));
@@ -52,6 +53,7 @@ pub fn as_fast_as_possible(server: SocketAddr, connections: usize, webhooks: &We
     let counts = on_each(server, connections, webhooks, |client, start| {
         let mut count = 0;
         while start.elapsed() < time {
+            client.webhooks.sign();
             client.send();
             count += 1;
         }
@@ -73,12 +75,14 @@ pub fn at_a_rate(
 ) -> Vec<Duration> {
     let (next, step) = (AtomicU32::new(0), Duration::from_secs(1) / rate);
     let times = on_each(server, connections, webhooks, |client, start| {
+        machine::wake_on_time();
         let mut times = Vec::new();
         loop {
             let due = step * next.fetch_add(1, Ordering::Relaxed);
             if due >= time {
                 return times;
             }
+            client.webhooks.sign();
             thread::sleep(due.saturating_sub(start.elapsed()));
             client.send();
             times.push(start.elapsed() - due);

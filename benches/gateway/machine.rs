@@ -15,7 +15,7 @@ pub struct Cores {
 impl Cores {
     /// None if there are not two cores, or they cannot be told apart.
     pub fn divide() -> Option<Self> {
-        let mut others = affinity::get()?;
+        let mut others = kernel::cores()?;
         let server = others.pop()?;
         (!others.is_empty()).then_some(Self { server, others })
     }
@@ -26,12 +26,12 @@ impl Cores {
 
     /// This thread, and all that it starts, leaves the server alone from now on.
     pub fn leave_the_server_alone(&self) {
-        affinity::set(&self.others);
+        kernel::use_cores(&self.others);
     }
 
     /// What is started meanwhile has the core of the server.
     pub fn as_server<T>(&self, start: impl FnOnce() -> T) -> T {
-        affinity::set(&[self.server]);
+        kernel::use_cores(&[self.server]);
         let started = start();
         self.leave_the_server_alone();
         started
@@ -39,7 +39,7 @@ impl Cores {
 
     /// What is started meanwhile may use every core: nothing is measured.
     pub fn everywhere<T>(&self, work: impl FnOnce() -> T) -> T {
-        affinity::set(&[&self.others[..], &[self.server]].concat());
+        kernel::use_cores(&[&self.others[..], &[self.server]].concat());
         let done = work();
         self.leave_the_server_alone();
         done
@@ -47,15 +47,21 @@ impl Cores {
 }
 
 #[cfg(target_os = "linux")]
-mod affinity {
-    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+mod kernel {
+    use std::num::NonZero;
 
-    pub fn get() -> Option<Vec<usize>> {
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity, set_current_timer_slack};
+
+    pub fn wake_on_time() {
+        set_current_timer_slack(NonZero::new(1)).expect("a timer");
+    }
+
+    pub fn cores() -> Option<Vec<usize>> {
         let set = sched_getaffinity(None).ok()?;
         Some((0..CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).collect())
     }
 
-    pub fn set(cores: &[usize]) {
+    pub fn use_cores(cores: &[usize]) {
         let mut set = CpuSet::new();
         cores.iter().for_each(|core| set.set(*core));
         sched_setaffinity(None, &set).expect("the cores");
@@ -63,21 +69,45 @@ mod affinity {
 }
 
 #[cfg(not(target_os = "linux"))]
-mod affinity {
-    pub fn get() -> Option<Vec<usize>> {
+mod kernel {
+    pub fn wake_on_time() {}
+
+    pub fn cores() -> Option<Vec<usize>> {
         None
     }
 
-    pub fn set(_: &[usize]) {}
+    pub fn use_cores(_: &[usize]) {}
+}
+
+/// Has this thread wake up to the microsecond when it sleeps; 50 of them late is usual.
+pub fn wake_on_time() {
+    kernel::wake_on_time();
 }
 
 /// What a process has had of its core, with all of its threads, also those that have ended.
 pub fn processor_time(process: u32) -> Duration {
+    let [own, _] = times(&process.to_string());
+    own
+}
+
+/// What all the processes of this machine have had, apart from this one and its children that have ended.
+pub fn processor_time_of_others() -> Duration {
+    let stat = read_to_string("/proc/stat").expect("the processors");
+    // User, nice, system, idle, waiting, interrupts, soft interrupts, stolen.
+    let fields = stat.lines().next().map(|line| line.split_whitespace().skip(1)).expect("the processors");
+    let busy = fields.take(8).enumerate().filter(|(field, _)| ![3, 4].contains(field));
+    let busy: u32 = busy.filter_map(|(_, ticks)| ticks.parse::<u32>().ok()).sum();
+    let [own, children] = times("self");
+    (TICK * busy).saturating_sub(own + children)
+}
+
+/// Of a process, and of its children that have ended.
+fn times(process: &str) -> [Duration; 2] {
     let stat = read_to_string(format!("/proc/{process}/stat")).expect("a process");
-    // The name before it may have spaces.
+    // The name before them may have spaces.
     let (_, fields) = stat.rsplit_once(") ").expect("the fields");
-    let ticks = |field: usize| fields.split(' ').nth(field).and_then(|ticks| ticks.parse().ok()).unwrap_or(0_u32);
-    TICK * (ticks(11) + ticks(12))
+    let ticks: Vec<u32> = fields.split(' ').skip(11).take(4).filter_map(|ticks| ticks.parse().ok()).collect();
+    [TICK * (ticks[0] + ticks[1]), TICK * (ticks[2] + ticks[3])]
 }
 
 /// The most memory that a process has had, in MiB.

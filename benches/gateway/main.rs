@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bench::Bench;
 use lines::{LINES, Line};
@@ -92,6 +92,9 @@ fn setting<T: FromStr>(name: &str, default: T) -> T {
     std::env::var(name).map_or(default, |value| value.parse().ok().unwrap_or_else(|| panic!("{name} is not a number")))
 }
 
+/// How much of the processors other programs had meanwhile. It should be next to nothing.
+pub const OTHERS: &str = "% others";
+
 /// Every measurement that a line needs, one after another, so many times.
 fn run(bench: &Bench, lines: &[&Line], rounds: usize) -> Rounds {
     let needed: BTreeSet<&str> =
@@ -100,8 +103,12 @@ fn run(bench: &Bench, lines: &[&Line], rounds: usize) -> Rounds {
     for round in 1..=rounds {
         let mut figures = BTreeMap::new();
         for measurement in MEASUREMENTS.iter().filter(|measurement| needed.contains(measurement.name)) {
+            let (started, others) = (Instant::now(), machine::processor_time_of_others());
+            let mut measured = (measurement.run)(bench);
+            let others = machine::processor_time_of_others().saturating_sub(others);
+            let share = others.as_secs_f64() / started.elapsed().as_secs_f64() / bench.cores.count() as f64;
+            measured.push((OTHERS, share * 100.0));
             let name = measurement.name;
-            let measured = (measurement.run)(bench);
             let said: Vec<String> =
                 measured.iter().map(|(figure, value)| format!("{} {figure}", number(*value))).collect();
             eprintln!("round {round} of {rounds}, {name}: {}", said.join(", "));

@@ -62,8 +62,13 @@ pub const MEASUREMENTS: [Measurement; 22] = [
 fn answered(bench: &Bench, server: Server, connections: usize, length: usize) -> Figures {
     let (running, webhooks) = (bench.start(server), Webhooks::new(length));
     bench.warm_up(&running.program, connections, &webhooks, false);
+    let before = running.program.processor_time();
     let sent = bench.send(&running.program, connections, &webhooks);
-    vec![("per second", per_second(sent.count, sent.took))]
+    let processor_time = running.program.processor_time() - before;
+    vec![
+        ("per second", per_second(sent.count, sent.took)),
+        ("processor µs", processor_time.as_secs_f64() * 1e6 / sent.count as f64),
+    ]
 }
 
 /// Webhooks until the last of them is at Novu, and what each costs.

@@ -5,7 +5,11 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
+use crate::OTHERS;
 use crate::lines::{Bound, Figure, Line};
+
+/// What other programs may have of the processors, in percent.
+const QUIET: f64 = 5.0;
 
 /// What each round has measured.
 #[derive(Default)]
@@ -14,6 +18,12 @@ pub struct Rounds(Vec<BTreeMap<Figure, f64>>);
 impl Rounds {
     pub fn push(&mut self, round: BTreeMap<Figure, f64>) {
         self.0.push(round);
+    }
+
+    /// How much other programs have had of the processors, at most.
+    fn others(&self) -> f64 {
+        let all = self.0.iter().flatten().filter(|((_, figure), _)| *figure == OTHERS);
+        all.map(|(_, share)| *share).fold(0.0, f64::max)
     }
 
     fn figures(&self, figure: Figure) -> Spread {
@@ -117,6 +127,14 @@ pub fn report(title: &str, lines: &[&Line], rounds: &Rounds) -> (String, Value) 
     );
     for line in &judged {
         writeln!(markdown, "{}", line.markdown()).expect("memory");
+    }
+    if rounds.others() > QUIET {
+        let others = number(rounds.others());
+        writeln!(
+            markdown,
+            "\nOther programs had up to {others} % of the processors: figures of a quiet machine differ."
+        )
+        .expect("memory");
     }
     let rounds: Vec<Value> = rounds.0.iter().map(round_json).collect();
     let lines: Vec<Value> = judged.iter().map(Judged::json).collect();

@@ -1,7 +1,5 @@
 //! Stores that are full of something, made once and used again.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -20,13 +18,14 @@ use crate::webhook::{Ids, USUAL, Webhooks};
 
 /// Events that are on their way into a store at the same time.
 const AT_ONCE: usize = 256;
+const NO_LIMIT: u64 = 1 << 40;
 /// The source of everything.
 const SOURCE: &str = "clerk";
 /// Nobody listens there. What waits is delivered by the rules that a gateway starts with.
 const NOWHERE: ([u8; 4], u16) = ([127, 0, 0, 1], 9);
 
 /// What a store is full of.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy)]
 pub enum Full {
     /// So many events with a delivery each that is due.
     Waiting(usize),
@@ -36,40 +35,35 @@ pub enum Full {
 
 pub struct Stores {
     folder: PathBuf,
-    made: RefCell<BTreeMap<Full, PathBuf>>,
 }
 
 impl Stores {
     pub fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), made: RefCell::default() }
+        Self { folder: folder.to_owned() }
     }
 
-    /// The one store that is full of this.
+    /// The one store that is full of this, and filled up again if it was used.
     pub fn shared(&self, full: Full) -> PathBuf {
-        self.made.borrow_mut().entry(full).or_insert_with_key(|full| self.make(*full)).clone()
-    }
-
-    fn make(&self, full: Full) -> PathBuf {
         let folder = self.folder.join(match full {
             Full::Waiting(count) => format!("waiting-{count}"),
             Full::Remembered { forgotten, .. } => format!("remembered-{forgotten}"),
         });
-        fs::create_dir(&folder).expect("a folder");
-        let store = store_in(&folder);
+        let (store, is_new) = (store_in(&folder), fs::create_dir(&folder).is_ok());
         match full {
-            Full::Waiting(count) => accept(&store, count),
-            Full::Remembered { delivered, forgotten } => {
-                accept(&store, delivered);
+            Full::Waiting(count) => wait(&store, count),
+            Full::Remembered { delivered, forgotten } if is_new => {
+                wait(&store, delivered);
                 forget(&store, forgotten);
             }
+            Full::Remembered { .. } => {}
         }
         File::open(&store).and_then(|file| file.sync_all()).expect("a disk");
         store
     }
 }
 
-/// Accepts so many events, as the gateway does.
-fn accept(store: &Path, count: usize) {
+/// Accepts events, as the gateway does, until so many wait.
+fn wait(store: &Path, count: usize) {
     let text = Rules::default().text(SocketAddr::from(NOWHERE));
     let rules = Compiled::of(text.as_bytes(), Outside::Optional).rules.expect("rules without errors");
     let mut webhooks = Webhooks::new(USUAL);
@@ -77,7 +71,7 @@ fn accept(store: &Path, count: usize) {
     runtime.block_on(async {
         let store = Store::open(&format!("sqlite:{}", store.display()), now(), 0).expect("a store");
         let mut accepting = JoinSet::new();
-        for _ in 0..count {
+        for _ in store.queue().waiting()..count as i64 {
             if accepting.len() == AT_ONCE {
                 accepting.join_next().await.expect("one of them").expect("it is kept");
             }
@@ -85,7 +79,7 @@ fn accept(store: &Path, count: usize) {
             let event = Event::kept(SOURCE, &id, body, now()).expect("JSON");
             let decision = rules.decide(&event);
             let store = store.clone();
-            accepting.spawn(async move { store.accept(event, decision, u64::MAX).await.expect("it is kept") });
+            accepting.spawn(async move { store.accept(event, decision, NO_LIMIT).await.expect("it is kept") });
         }
         accepting.join_all().await;
         store.close().await;

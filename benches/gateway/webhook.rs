@@ -96,8 +96,8 @@ impl Webhooks {
         (id, self.bytes[self.body..].to_vec())
     }
 
-    /// The next webhook, signed now: a whole request.
-    pub fn signed(&mut self) -> &[u8] {
+    /// Makes the next webhook, signed now.
+    pub fn sign(&mut self) {
         let moment = now();
         let id = format!("msg_{}", self.ids.next(moment));
         let timestamp = (moment / 1000).to_string();
@@ -106,6 +106,10 @@ impl Webhooks {
         self.put(self.id, &id);
         self.put(self.timestamp, &timestamp);
         self.put(self.signature, &signature);
+    }
+
+    /// The request that was signed last.
+    pub fn signed(&self) -> &[u8] {
         &self.bytes
     }
 
