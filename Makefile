@@ -21,6 +21,10 @@ fuzz:
 	FUZZ_CASES=$${FUZZ_CASES:-1000000} FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)000000} \
 		cargo test --release --test fuzz -- --nocapture
 
-# What the rules cost for one event.
+# The gateway against what this machine allows, and what each of its steps costs. `ONLY=throughput,latency` is a part of it.
 bench:
+ifdef ONLY
+	BENCH_ONLY=$(ONLY) cargo bench --bench gateway
+else
 	cargo bench
+endif

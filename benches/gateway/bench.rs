@@ -1,0 +1,113 @@
+//! What every measurement needs: a Novu, a folder, servers, and how long to measure.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::load::{self, Sent};
+use crate::machine::Cores;
+use crate::novu::Novu;
+use crate::program::Program;
+use crate::rules::Rules;
+use crate::store::{Full, Stores};
+use crate::webhook::Webhooks;
+
+/// As many as Svix would have open at once for an endpoint that is fast.
+pub const CONNECTIONS: usize = 16;
+const WARM_UP: Duration = Duration::from_millis(500);
+
+/// Which server is measured.
+#[derive(Clone, Copy)]
+pub enum Server {
+    Limit(&'static str),
+    Gateway(Rules),
+}
+
+pub struct Bench {
+    pub cores: Cores,
+    pub novu: Novu,
+    stores: Stores,
+    /// How long one part takes.
+    pub time: Duration,
+    pub folder: TempDir,
+}
+
+impl Bench {
+    /// `folder` is where stores are put: on a disk, not in memory.
+    pub fn new(cores: Cores, folder: &Path, time: Duration) -> Self {
+        fs::create_dir_all(folder).expect("a folder");
+        let folder = tempfile::tempdir_in(folder).expect("a folder");
+        let stores = Stores::new(folder.path());
+        Self { cores, novu: Novu::start(), stores, time, folder }
+    }
+
+    /// Starts a server with nothing kept.
+    pub fn start(&self, server: Server) -> Running {
+        let folder = tempfile::tempdir_in(self.folder.path()).expect("a folder");
+        let program = match server {
+            Server::Limit(name) => Program::limit(&self.cores, name, self.novu.address, folder.path()),
+            Server::Gateway(rules) => self.gateway(rules, folder.path()),
+        };
+        Running { program, _folder: Some(folder) }
+    }
+
+    /// Starts a gateway on a store that is there.
+    pub fn start_on(&self, rules: Rules, store: &Path) -> Running {
+        let folder = store.parent().expect("a folder");
+        Running { program: self.gateway(rules, folder), _folder: None }
+    }
+
+    fn gateway(&self, rules: Rules, folder: &Path) -> Program {
+        fs::write(folder.join("routes.yaml"), rules.text(self.novu.address)).expect("the rules");
+        Program::gateway(&self.cores, folder)
+    }
+
+    /// The one store that is full of this, whoever has used it.
+    pub fn shared_store(&self, full: Full) -> PathBuf {
+        self.cores.everywhere(|| self.stores.shared(full))
+    }
+
+    /// A copy of it in a folder.
+    pub fn copy_of_store(&self, full: Full, folder: &Path) -> PathBuf {
+        let copy = store_in(folder);
+        fs::copy(self.shared_store(full), &copy).expect("room on the disk");
+        // It is not to be written while something is measured.
+        File::open(&copy).and_then(|file| file.sync_all()).expect("a disk");
+        copy
+    }
+
+    /// Sends for a short while, and waits until Novu has it all, if it comes there.
+    pub fn warm_up(&self, program: &Program, connections: usize, webhooks: &Webhooks, delivers: bool) {
+        self.novu.reset(Duration::ZERO);
+        let sent = load::as_fast_as_possible(program.webhooks, connections, webhooks, WARM_UP);
+        if delivers {
+            self.novu.wait_for(sent.count);
+        }
+        // What was delivered is noted as well.
+        thread::sleep(Duration::from_millis(100));
+        self.novu.reset(Duration::ZERO);
+    }
+
+    pub fn send(&self, program: &Program, connections: usize, webhooks: &Webhooks) -> Sent {
+        load::as_fast_as_possible(program.webhooks, connections, webhooks, self.time)
+    }
+}
+
+/// A server with its folder, both gone in the end.
+pub struct Running {
+    pub program: Program,
+    _folder: Option<TempDir>,
+}
+
+pub type Figures = Vec<(&'static str, f64)>;
+
+pub fn per_second(count: usize, time: Duration) -> f64 {
+    count as f64 / time.as_secs_f64()
+}
+
+pub fn store_in(folder: &Path) -> PathBuf {
+    folder.join("deskbell.db")
+}
