@@ -10,10 +10,12 @@ use std::time::{Duration, Instant};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -38,8 +40,9 @@ const MAX_DISCARD: u64 = 16 << 20;
 pub type Answer = Response<Full<Bytes>>;
 
 /// A JSON answer.
-pub fn json_answer(status: StatusCode, body: &Value) -> Answer {
-    answer(status, "application/json", body.to_string())
+pub fn json_answer(status: StatusCode, body: &impl Serialize) -> Answer {
+    // Nothing that is answered has keys that are no texts, which alone could fail.
+    answer(status, "application/json", serde_json::to_vec(body).unwrap_or_default())
 }
 
 /// A refusal: `{"error":{"code","message"}}`.
@@ -79,10 +82,15 @@ pub enum BodyError {
 
 /// Reads a body of at most `limit` bytes.
 pub async fn read_body(request: Request<Incoming>, limit: usize) -> Result<Bytes, BodyError> {
+    let (head, body) = request.into_parts();
+    read_body_of(&head, body, limit).await
+}
+
+/// The same where the head of the request is still needed.
+pub async fn read_body_of(head: &Parts, mut body: Incoming, limit: usize) -> Result<Bytes, BodyError> {
     static BUDGET: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(BODY_BUDGET));
-    let announced = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    let waits_for_consent = request.headers().contains_key(EXPECT);
-    let mut body = request.into_body();
+    let announced = head.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let waits_for_consent = head.headers.contains_key(EXPECT);
     let deadline = tokio::time::Instant::now() + BODY_TIME;
     if announced.is_some_and(|length| length > limit as u64) {
         if !waits_for_consent && announced.is_some_and(|length| length <= MAX_DISCARD) {

@@ -2,6 +2,7 @@
 
 mod recipient;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -122,25 +123,23 @@ pub struct Message {
 /// What templates see of one event, built once for all its routes.
 pub struct Scope<'a> {
     event: &'a Event,
-    view: View,
+    view: View<'a>,
     /// Whether deliveries say what was left out of them.
     explains: bool,
 }
 
 impl<'a> Scope<'a> {
-    pub fn new(event: &'a Event, vars: &Value) -> Self {
-        let mut data = match &event.json {
-            Value::Object(members) => members.clone(),
-            _ => Map::new(),
-        };
-        data.insert("vars".to_owned(), vars.clone());
-        data.insert("source".to_owned(), Value::String(event.source.to_string()));
-        data.insert("webhook".to_owned(), json!({"id": event.id}));
-        Self { event, view: View::new(Value::Object(data)), explains: false }
+    pub fn new(event: &'a Event, vars: &'a Value) -> Self {
+        let beside = vec![
+            ("vars", Cow::Borrowed(vars)),
+            ("source", Cow::Owned(Value::from(&*event.source))),
+            ("webhook", Cow::Owned(json!({"id": event.id}))),
+        ];
+        Self { event, view: View::new(&event.json, beside), explains: false }
     }
 
     /// For looking only: deliveries say what was left out of them.
-    pub fn explaining(event: &'a Event, vars: &Value) -> Self {
+    pub fn explaining(event: &'a Event, vars: &'a Value) -> Self {
         Self { explains: true, ..Self::new(event, vars) }
     }
 }
@@ -150,12 +149,12 @@ impl Message {
     ///
     /// # Errors
     /// `each` selects nothing: the route has nothing to send.
-    pub fn render(
-        &self,
+    pub fn render<'a>(
+        &'a self,
         route: &Arc<str>,
         workflow: &Choice,
-        scope: &mut Scope<'_>,
-    ) -> Result<Vec<Delivery>, Unwanted<'_>> {
+        scope: &mut Scope<'a>,
+    ) -> Result<Vec<Delivery>, Unwanted<'a>> {
         let event = scope.event;
         let Some(each) = &self.each else {
             return Ok(vec![self.deliver(route, workflow, scope, None)]);
@@ -180,9 +179,15 @@ impl Message {
         Ok(deliveries)
     }
 
-    fn deliver(&self, route: &Arc<str>, workflow: &Choice, scope: &mut Scope<'_>, item: Option<&Value>) -> Delivery {
-        if let Some(item) = item {
-            scope.view.set_item(Some(item.clone()));
+    fn deliver<'a>(
+        &self,
+        route: &Arc<str>,
+        workflow: &Choice,
+        scope: &mut Scope<'a>,
+        item: Option<&'a Value>,
+    ) -> Delivery {
+        if item.is_some() {
+            scope.view.set_item(item);
         }
         let request = self.request(workflow, scope);
         let delivery = self.finish(route, scope.event, item, request);

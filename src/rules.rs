@@ -170,7 +170,7 @@ impl Route {
     fn apply<'a>(
         &'a self,
         event: &'a Event,
-        vars: &Value,
+        vars: &'a Value,
         scope: &mut Option<Scope<'a>>,
     ) -> Result<Vec<Delivery>, Unwanted<'a>> {
         let workflow = self.matcher.wants(event)?;

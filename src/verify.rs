@@ -137,7 +137,9 @@ pub fn verify(source: &Arc<str>, secrets: &[Secret], received: Received, now: Mi
     let signed = Signed::read(&received.headers)?;
     signed.check_age(now)?;
     signed.check_signature(secrets, &received.body)?;
-    let json = serde_json::from_slice(&received.body).map_err(|_| Rejection::InvalidBody)?;
+    // The whole text is checked at once: the parser would check each string.
+    let text = std::str::from_utf8(&received.body).map_err(|_| Rejection::InvalidBody)?;
+    let json = serde_json::from_str(text).map_err(|_| Rejection::InvalidBody)?;
     Ok(Event {
         source: source.clone(),
         id: signed.id.to_owned(),

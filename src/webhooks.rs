@@ -6,7 +6,7 @@ use std::time::Instant;
 use hyper::body::Incoming;
 use hyper::header::{HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, StatusCode};
-use serde_json::json;
+use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::http::{self, Answer, BodyError};
@@ -21,6 +21,15 @@ const RETRY_AFTER_MILLIS: Millis = 10_000;
 /// The header, and its value, by which Svix stops to send a webhook again.
 const ABORT: (&str, &str) = ("webhook-delivery", "abort-message");
 
+/// What is answered to whoever sent a webhook that is taken.
+#[derive(Serialize)]
+struct Taken<'a> {
+    event: &'a str,
+    outcome: &'a str,
+    revision: &'a str,
+    routes: &'a [String],
+}
+
 /// What it takes to answer a webhook.
 #[derive(Clone)]
 pub struct Webhooks {
@@ -31,9 +40,9 @@ pub struct Webhooks {
 
 impl Webhooks {
     pub async fn answer(self, request: Request<Incoming>) -> Answer {
-        let path = request.uri().path().to_owned();
+        let path = request.uri().path();
         let Some(source) = path.strip_prefix("/webhooks/") else {
-            return match (path.as_str(), request.method()) {
+            return match (path, request.method()) {
                 ("/healthz", &Method::GET) => http::answer(StatusCode::OK, "text/plain; charset=utf-8", "ok\n"),
                 ("/healthz", _) => http::method_not_allowed("GET"),
                 _ => http::refusal(StatusCode::NOT_FOUND, "not_found", "there is nothing at this address"),
@@ -67,7 +76,7 @@ impl Webhooks {
                 tracing::info!(%source, event = event_id, outcome = result, routes = routes.join(","), revision, "webhook");
                 http::json_answer(
                     StatusCode::OK,
-                    &json!({"event": event_id, "outcome": result, "routes": routes, "revision": revision}),
+                    &Taken { event: &event_id, outcome: result, revision: &revision, routes: &routes },
                 )
             }
             Err(refusal) => {
@@ -79,13 +88,13 @@ impl Webhooks {
 
     async fn receive(&self, rules: &Rules, source: &Arc<str>, request: Request<Incoming>) -> Result<Receipt, Refusal> {
         let limit = rules.settings.body_limit;
-        let headers = request.headers().clone();
-        let body = http::read_body(request, limit).await.map_err(|error| match error {
+        let (head, body) = request.into_parts();
+        let body = http::read_body_of(&head, body, limit).await.map_err(|error| match error {
             BodyError::TooLarge => Refusal::TooLarge { limit },
             BodyError::Timeout | BodyError::Lost => Refusal::Timeout,
             BodyError::Busy => Refusal::Unavailable("too many webhooks are being read"),
         })?;
-        let received = Received { source: source.to_string(), headers, body };
+        let received = Received { source: source.to_string(), headers: head.headers, body };
         receive(rules, &self.before, &self.metrics, received, now()).await
     }
 }

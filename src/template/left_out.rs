@@ -21,7 +21,7 @@ impl LeftOut {
 
 impl Template {
     /// Why the template renders to nothing, if it does.
-    pub fn nothing(&self, view: &View) -> Option<String> {
+    pub fn nothing(&self, view: &View<'_>) -> Option<String> {
         let whole = self.typed.then_some(&*self.compiled);
         self.parts.iter().chain(whole).find_map(|expression| {
             let written = self.run(expression, view).ok()?;
@@ -32,7 +32,7 @@ impl Template {
 
 impl Tree {
     /// Every leaf that [`Tree::render`] leaves out. `path` is where the tree stands in its route.
-    pub fn left_out(&self, path: &str, view: &View, found: &mut Vec<LeftOut>) {
+    pub fn left_out(&self, path: &str, view: &View<'_>, found: &mut Vec<LeftOut>) {
         match self {
             Tree::Literal(_) => {}
             Tree::Leaf(template) => {

@@ -1,6 +1,7 @@
 use super::view::TOO_MUCH;
 use super::*;
 use serde_json::json;
+use std::borrow::Cow;
 
 fn rendered(text: &str) -> Result<Option<Value>, String> {
     let event = json!({
@@ -15,7 +16,7 @@ fn rendered(text: &str) -> Result<Option<Value>, String> {
         },
         "vars": {"app": "Acme"}
     });
-    Template::compile(text).map_err(|error| error.message)?.render(&View::new(event))
+    Template::compile(text).map_err(|error| error.message)?.render(&View::new(&event, Vec::new()))
 }
 
 fn check(text: &str, expected: Value) {
@@ -79,7 +80,7 @@ fn helpers_do_what_they_say() {
 fn half_an_id_is_none() {
     let id = |text: &str| {
         let event = json!({"data": {"id": "org_1", "slug": null}});
-        Template::compile(text).map(Template::whole).expect(text).render(&View::new(event))
+        Template::compile(text).map(Template::whole).expect(text).render(&View::new(&event, Vec::new()))
     };
     assert_eq!(id("org-{{data.id}}"), Ok(Some(json!("org-org_1"))));
     assert_eq!(id("{{data.id}}-{{data.slug}}"), Ok(None));
@@ -92,7 +93,7 @@ fn half_an_id_is_none() {
 #[test]
 fn what_says_nothing_says_why() {
     let event = json!({"data": {"id": "user_1", "none": null, "empty": "", "list": []}});
-    let view = View::new(event);
+    let view = View::new(&event, Vec::new());
     let check = |template: Result<Template, TemplateError>, text: &str, expected: Option<&str>| {
         let template = template.expect(text);
         assert_eq!(template.nothing(&view).as_deref(), expected, "{text}");
@@ -154,7 +155,8 @@ fn nesting_is_bounded() {
 #[test]
 fn no_template_does_more_than_an_event_may_cost() {
     let list: Vec<u32> = (0..2_000).collect();
-    let view = || View::new(json!({"data": {"list": list, "text": "a\"".repeat(1_000)}}));
+    let event = json!({"data": {"list": list, "text": "a\"".repeat(1_000)}});
+    let view = || View::new(&event, Vec::new());
     let refused = |text: &str, why: &str| {
         let error = Template::compile(text).expect("a template").render(&view()).err();
         assert!(error.as_ref().is_some_and(|error| error.contains(why)), "{error:?}");
@@ -182,4 +184,54 @@ fn no_template_does_more_than_an_event_may_cost() {
     assert_eq!(error.as_deref(), Some(TOO_MUCH));
     let tree = Tree::Literal("x".repeat(1 << 20).into());
     assert_eq!(tree.render(&view), Err(TOO_MUCH.to_owned()));
+}
+
+#[test]
+fn a_path_alone_is_looked_up_as_handlebars_would() {
+    let event = json!({
+        "type": "user.created", "list": [{"id": "a"}], "item": "of the event", "vars": {"app": "of the event"},
+        "data": {"id": "user_1", "null": null, "empty": "", "deep": {"er": [1, {"2": "ß\n\""}]}, "number": 1.5},
+    });
+    let (vars, item) = (json!({"app": "Acme"}), json!({"id": "item_1"}));
+    let mut view = View::new(&event, vec![("vars", Cow::Borrowed(&vars)), ("source", Cow::Owned(json!("clerk")))]);
+    for with_item in [Some(&item), None] {
+        view.set_item(with_item);
+        for path in [
+            "type",
+            "data",
+            "data.id",
+            "data.id.x",
+            "data.null",
+            "data.null.x",
+            "data.empty",
+            "data.deep",
+            "data.deep.er",
+            "data.deep.er.0",
+            "data.deep.er.1.2",
+            "data.deep.er.[1].2",
+            "data.deep.er.5",
+            "data.deep.er.x",
+            "data.number",
+            "data.[id]",
+            "list.0.id",
+            "list.id",
+            "vars.app",
+            "vars",
+            "source",
+            "source.x",
+            "item",
+            "item.id",
+            "missing",
+            "missing.x",
+            "this.data.id",
+            "@root.data.id",
+            "../data.id",
+            "data/id",
+        ] {
+            let looked_up = Template::compile(&format!("{{{{{path}}}}}")).expect(path);
+            let rendered = Template { path: None, ..looked_up.clone() };
+            assert_eq!(looked_up.render(&view), rendered.render(&view), "{path}");
+        }
+    }
+    assert!(Template::compile("{{data.id}}").is_ok_and(|template| template.path.is_some()));
 }

@@ -1,5 +1,7 @@
 //! What the templates of one event see, and how much they may still do.
 
+use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -15,11 +17,17 @@ const MOST_WORK: u32 = 16 << 20;
 /// What a leaf and a round of a loop cost besides what they write.
 const ROUND: u32 = 64;
 
+const ITEM: &str = "item";
+
 pub const TOO_MUCH: &str = "the templates of this event loop too often or write too much";
 
 /// What the templates of one event see.
-pub struct View {
-    pub context: Context,
+pub struct View<'a> {
+    pub(super) event: &'a Value,
+    /// What stands beside the event, and before what it has of the same name.
+    pub(super) beside: Vec<(&'static str, Cow<'a, Value>)>,
+    /// All of it for Handlebars, from the first template on that it is needed for.
+    context: OnceCell<Context>,
     work: Work,
 }
 
@@ -27,20 +35,30 @@ pub struct View {
 #[derive(Clone)]
 pub struct Work(Arc<AtomicU32>);
 
-impl View {
-    /// `data` is an object of everything that templates can name.
-    pub fn new(data: Value) -> Self {
-        Self { context: Context::from(data), work: Work(Arc::new(AtomicU32::new(MOST_WORK))) }
+impl<'a> View<'a> {
+    pub fn new(event: &'a Value, beside: Vec<(&'static str, Cow<'a, Value>)>) -> Self {
+        Self { event, beside, context: OnceCell::new(), work: Work(Arc::new(AtomicU32::new(MOST_WORK))) }
     }
 
     /// Sets or removes what templates see as `item`.
-    pub fn set_item(&mut self, item: Option<Value>) {
-        if let Value::Object(data) = self.context.data_mut() {
+    pub fn set_item(&mut self, item: Option<&'a Value>) {
+        self.beside.retain(|(name, _)| *name != ITEM);
+        self.beside.extend(item.map(|item| (ITEM, Cow::Borrowed(item))));
+        let item = item.or_else(|| self.event.get(ITEM));
+        if let Some(Value::Object(data)) = self.context.get_mut().map(Context::data_mut) {
             match item {
-                Some(item) => data.insert("item".to_owned(), item),
-                None => data.remove("item"),
+                Some(item) => data.insert(ITEM.to_owned(), item.clone()),
+                None => data.remove(ITEM),
             };
         }
+    }
+
+    pub fn context(&self) -> &Context {
+        self.context.get_or_init(|| {
+            let mut data = self.event.as_object().cloned().unwrap_or_default();
+            data.extend(self.beside.iter().map(|(name, value)| ((*name).to_owned(), value.clone().into_owned())));
+            Context::from(Value::Object(data))
+        })
     }
 
     /// Takes account of what no template writes.
