@@ -24,6 +24,7 @@ use tokio::sync::oneshot;
 use crate::rules::Decision;
 use crate::units::{self, Millis};
 use crate::verify::Event;
+use accept::{Arrival, Arrived};
 pub use claim::{BulkRoom, Claimed, Claiming, Claims, Offer, Room};
 pub use finish::{End, Step};
 use inbox::{Haste, Inbox};
@@ -157,13 +158,28 @@ impl Store {
         Ok(Self { handle: Arc::new(Handle { inbox }), shared })
     }
 
-    /// Keeps an event with its deliveries, once. When this returns, it is on disk.
+    /// Keeps an event with its deliveries, once. When this returns, it is on disk. A resend of an event of which something
+    /// is dead does the same as a replay.
     ///
     /// # Errors
     /// It cannot be kept now.
-    pub async fn accept(&self, event: Event, decision: Decision, queue_limit: u64) -> Result<Receipt, Unavailable> {
-        let accept = move |group: &mut Group<'_>| accept::accept(group, &event, &decision, queue_limit);
-        self.write(Haste::Now, accept).await.unwrap_or(Err(Unavailable::NotWritable))
+    pub async fn accept(&self, event: &Event, decision: &Decision, queue_limit: u64) -> Result<Receipt, Unavailable> {
+        let mut replayed = None;
+        loop {
+            let arrival = Arrival::new(event, decision);
+            let accept = move |group: &mut Group<'_>| accept::accept(group, &arrival, queue_limit);
+            match self.write(Haste::Now, accept).await.unwrap_or(Err(Unavailable::NotWritable))? {
+                Arrived::Accepted => return Ok(Receipt::Accepted),
+                Arrived::Duplicate { has_dead: true, .. } if replayed.is_none() => {
+                    let (event, decision, moment) = (event.clone(), decision.clone(), event.received_at);
+                    let done = self.replay(event, decision, Again::dead(), queue_limit, moment).await?;
+                    replayed = Some(done.unwrap_or_default());
+                }
+                Arrived::Duplicate { routes, revision, .. } => {
+                    return Ok(Receipt::Duplicate { routes, revision, replayed });
+                }
+            }
+        }
     }
 
     /// Takes what is due and has room in one of the offers, the most urgent first, for so many calls together: `now`, or
