@@ -6,6 +6,7 @@ mod gate;
 mod lanes;
 mod next;
 mod rate;
+mod slots;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,23 +16,49 @@ use tokio::task::JoinSet;
 
 use crate::novu::{Account, bulk as novu_bulk};
 use crate::settings::Settings;
-use crate::store::{BulkRoom, Claimed, Room, Step, Store};
+use crate::store::{BulkRoom, Claimed, Claiming, Claims, End, Offer, Room, Step, Store};
 use crate::units::{Millis, now};
 pub use attempt::{Attempts, Progress};
 pub use lanes::{Lanes, Open};
 use next::GAVE_UP;
+use slots::{Slot, Slots};
 
 /// How long to wait when nothing says when to look again.
-const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+const LONGEST_SLEEP: Millis = 60_000;
+/// How soon a store that could not be written is asked again.
+const PROBE: Millis = 1_000;
+
+/// How long a claim waits for more attempts to end, so that it is worth its write to disk.
+const GATHER: Millis = 2;
 
 /// Delivers what the store holds.
 #[derive(Clone)]
 pub struct Deliverer {
-    pub store: Store,
-    pub attempts: Attempts,
+    store: Store,
+    attempts: Attempts,
+    slots: Slots,
+}
+
+/// What has been offered to the store, and not been answered.
+struct Standing {
+    lanes: Vec<Open>,
+    claiming: Claiming,
+}
+
+/// An offer, if there is room for any.
+struct Round {
+    standing: Option<Standing>,
+    /// Something may be due that there is not enough room for: attempts that end make it.
+    short: bool,
+    /// When to offer anew.
+    again: Millis,
 }
 
 impl Deliverer {
+    pub fn new(store: Store, attempts: Attempts) -> Self {
+        Self { store, attempts, slots: Slots::default() }
+    }
+
     /// Delivers what is due, the most urgent first, until `stop` says so; then lets running
     /// attempts end, for as long as `grace`.
     pub async fn run(
@@ -41,16 +68,42 @@ impl Deliverer {
         grace: Duration,
     ) {
         let mut running = JoinSet::new();
+        let mut current = settings.borrow_and_update().clone();
+        // From when on something may be due.
+        let mut due_at = 0;
+        let mut round = self.offer(&current, due_at, true);
         while !*stop.borrow() {
-            let current = settings.borrow_and_update().clone();
-            let next = self.start_due(&current, &mut running).await;
+            let mut hurry = false;
             tokio::select! {
-                () = self.store.woken() => {}
-                Some(_) = running.join_next() => while running.try_join_next().is_some() {},
-                () = tokio::time::sleep(next) => {}
-                Ok(()) = settings.changed() => {}
+                claims = claims(&mut round.standing) => {
+                    let lanes = round.standing.take().map(|standing| standing.lanes).unwrap_or_default();
+                    due_at = self.start(lanes, claims, &current, &mut running);
+                }
+                () = self.slots.freed(), if round.short => {
+                    if !self.is_worthwhile(&current) {
+                        round.again = round.again.min(now() + GATHER);
+                        continue;
+                    }
+                }
+                () = self.attempts.lanes.changed() => due_at = 0,
+                () = sleep_until(round.again) => {
+                    hurry = true;
+                    due_at = 0;
+                }
+                Ok(()) = settings.changed() => due_at = 0,
                 _ = stop.changed() => {}
             }
+            while running.try_join_next().is_some() {}
+            current = settings.borrow_and_update().clone();
+            match withdraw(round.standing.take()) {
+                None => round = self.offer(&current, due_at, hurry),
+                // It has been taken up: the answer is about to come.
+                standing => round = Round { standing, short: false, ..round },
+            }
+        }
+        if let Some(Standing { lanes, mut claiming }) = withdraw(round.standing.take()) {
+            let claims = claiming.claims().await;
+            self.start(lanes, claims, &current, &mut running);
         }
         let all_ended = async { while running.join_next().await.is_some() {} };
         if tokio::time::timeout(grace, all_ended).await.is_err() {
@@ -59,53 +112,90 @@ impl Deliverer {
         }
     }
 
-    /// Starts an attempt for everything that is due and allowed, and says when to look again.
-    async fn start_due(&self, settings: &Arc<Settings>, running: &mut JoinSet<()>) -> Duration {
+    /// Offers all the room there is, in the lanes that are open.
+    fn offer(&self, settings: &Settings, due_at: Millis, hurry: bool) -> Round {
         let moment = now();
-        let mut next = moment + LONGEST_SLEEP.as_millis() as Millis;
         let (open, reopens) = self.attempts.lanes.open(settings, moment);
-        next = next.min(reopens.unwrap_or(next));
-        for lane in open {
-            let calls = settings.concurrency.saturating_sub(running.len()).min(lane.most);
-            if calls == 0 {
-                continue;
-            }
+        let calls = self.slots.free(settings.concurrency);
+        let mut again = [Some(moment + LONGEST_SLEEP), reopens].into_iter().flatten().min().unwrap_or(moment);
+        let is_due = due_at <= moment;
+        let short = calls == 0 || is_due && !hurry && !self.is_worthwhile(settings);
+        if !is_due {
+            again = again.min(due_at);
+        } else if short && calls > 0 {
+            again = again.min(moment + GATHER);
+        }
+        let (mut offers, mut lanes) = (Vec::new(), Vec::new());
+        for lane in open.into_iter().filter(|lane| calls.min(lane.most) > 0) {
             let (bulk, saved_up) = bulk_room(lane.bulk);
-            next = next.min(saved_up.unwrap_or(next));
-            let room = Room { calls, bulk, probe: lane.probe };
-            let Some(claims) = self.store.claim(lane.sources.clone(), room, moment).await else {
-                return Duration::from_secs(1);
-            };
+            again = again.min(saved_up.unwrap_or(again));
+            let room = Room { calls: calls.min(lane.most), bulk, probe: lane.probe };
+            offers.push(Offer { sources: lane.sources.clone(), room });
+            lanes.push(lane);
+        }
+        let standing = (!lanes.is_empty())
+            .then(|| Standing { lanes, claiming: self.store.claim(offers, calls, is_due && !short) });
+        Round { standing, short, again }
+    }
+
+    /// Whether there is room for enough attempts to be worth a write of their own.
+    fn is_worthwhile(&self, settings: &Settings) -> bool {
+        self.slots.free(settings.concurrency) * 4 >= settings.concurrency
+    }
+
+    /// Starts an attempt for everything that was claimed, and says when something may be due again.
+    fn start(
+        &self,
+        lanes: Vec<Open>,
+        claims: Option<Vec<Claims>>,
+        settings: &Arc<Settings>,
+        running: &mut JoinSet<()>,
+    ) -> Millis {
+        let moment = now();
+        let Some(claims) = claims else { return moment + PROBE };
+        let any = claims.iter().any(|claims| claims.calls() > 0);
+        let mut due_at = Millis::MAX;
+        for (lane, claims) in lanes.into_iter().zip(claims) {
             self.attempts.lanes.started(&lane, claims.claimed.len(), !claims.bulk.is_empty());
-            next = next.min(claims.next_due.unwrap_or(next));
-            if claims.claimed.len() == lane.most || !claims.bulk.is_empty() {
-                // It was the rate or the size of a call that ended this, and there may be more before an attempt ends.
-                next = moment;
-            }
+            // There may be more where something was found. Otherwise it waits for what only time brings.
+            due_at = due_at.min(claims.next_due.unwrap_or(if any { moment } else { Millis::MAX }));
             for claimed in claims.claimed {
                 let (deliverer, account, settings) = (self.clone(), lane.account.clone(), settings.clone());
-                let probe = lane.probe;
-                running.spawn(async move { deliverer.deliver_next(claimed, &account, probe, &settings).await });
+                let (probe, slot) = (lane.probe, self.slots.take());
+                running.spawn(async move { deliverer.deliver_next(claimed, &account, probe, &settings, slot).await });
             }
             if !claims.bulk.is_empty() {
-                running.spawn(self.clone().deliver_bulk(claims.bulk, lane.account, settings.clone()));
+                let slot = self.slots.take();
+                running.spawn(self.clone().deliver_bulk(claims.bulk, lane.account, settings.clone(), slot));
             }
         }
-        Duration::from_millis(next.saturating_sub(moment).max(0).unsigned_abs())
+        due_at
     }
 
     /// The whole life of one attempt.
-    async fn deliver_next(&self, claimed: Claimed, account: &Arc<Account>, probe: bool, settings: &Settings) {
+    async fn deliver_next(
+        &self,
+        claimed: Claimed,
+        account: &Arc<Account>,
+        probe: bool,
+        settings: &Settings,
+        slot: Slot,
+    ) {
         let moment = now();
-        if let Some((step, outcome)) = self.not_now(&claimed, moment) {
-            self.attempts.lanes.released(account, 1, probe, moment);
-            self.record(&claimed, step, outcome).await;
-            return;
-        }
-        let progress = Progress::from(&claimed);
-        let (outcome, step) =
-            self.attempts.make(&claimed.source, account, probe, progress, &claimed.request, settings).await;
-        self.record(&claimed, step, next::delivery_outcome(outcome)).await;
+        let (step, outcome) = match self.not_now(&claimed, moment) {
+            Some(end) => {
+                self.attempts.lanes.released(account, 1, probe, moment);
+                end
+            }
+            None => {
+                let progress = Progress::from(&claimed);
+                let (outcome, step) =
+                    self.attempts.make(&claimed.source, account, probe, progress, &claimed.request, settings).await;
+                (step, next::delivery_outcome(outcome))
+            }
+        };
+        drop(slot);
+        self.record(vec![(claimed, step, outcome)]).await;
     }
 
     /// Why a delivery that was claimed is not attempted after all, if it is not.
@@ -118,12 +208,19 @@ impl Deliverer {
         }
     }
 
-    async fn record(&self, claimed: &Claimed, step: Step, outcome: &str) {
+    async fn record(&self, ended: Vec<Ended>) {
         let moment = now();
-        self.store.finish(claimed, &step, moment).await;
+        let ends = ended.iter().map(|(claimed, step, _)| End::new(claimed, step.clone())).collect();
+        self.store.finish(ends, moment).await;
+        for (claimed, step, outcome) in &ended {
+            self.report(claimed, step, outcome, moment);
+        }
+    }
+
+    fn report(&self, claimed: &Claimed, step: &Step, outcome: &str, moment: Millis) {
         let metrics = &self.attempts.metrics;
         let Claimed { source, event_id: event, route, attempts: attempt, .. } = claimed;
-        match &step {
+        match step {
             Step::Delivered => {
                 metrics.delivered(route, moment - claimed.accepted_at);
                 tracing::info!(%source, event, %route, attempt, "delivered");
@@ -143,6 +240,27 @@ impl Deliverer {
             Step::GivenBack { .. } => {}
         }
     }
+}
+
+/// How a delivery leaves an attempt, and the outcome if it is the last one.
+type Ended = (Claimed, Step, &'static str);
+
+/// Resolves once something is claimed; none if the store cannot be written.
+async fn claims(standing: &mut Option<Standing>) -> Option<Vec<Claims>> {
+    match standing {
+        Some(standing) => standing.claiming.claims().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What is left of it: it has been taken up.
+fn withdraw(standing: Option<Standing>) -> Option<Standing> {
+    let Standing { lanes, claiming } = standing?;
+    claiming.withdraw().err().map(|claiming| Standing { lanes, claiming })
+}
+
+async fn sleep_until(moment: Millis) {
+    tokio::time::sleep(Duration::from_millis((moment - now()).max(0).unsigned_abs())).await;
 }
 
 /// What a call for many may take, and when it may be made if that is not yet.

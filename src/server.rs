@@ -166,7 +166,7 @@ impl Gateway {
         let attempts = Attempts { novu, metrics: metrics.clone(), lanes: lanes.clone() };
         let upkeep = store.clone().map(|store| Upkeep { store, metrics: metrics.clone(), settings: settings.clone() });
         let (before, delivery) = match store.clone() {
-            Some(store) => (Before::Kept(store.clone()), Delivery::FromStore(Deliverer { store, attempts })),
+            Some(store) => (Before::Kept(store.clone()), Delivery::FromStore(Deliverer::new(store, attempts))),
             None => {
                 let direct = Direct::new(attempts);
                 (Before::Delivered(direct.clone()), Delivery::Direct(direct))

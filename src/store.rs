@@ -5,6 +5,7 @@ mod accept;
 mod claim;
 mod disk;
 mod finish;
+mod inbox;
 mod open;
 mod read;
 mod replay;
@@ -13,24 +14,26 @@ mod steer;
 mod sweep;
 mod writer;
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
 use crate::rules::Decision;
-use crate::units::Millis;
+use crate::units::{self, Millis};
 use crate::verify::Event;
-pub use claim::{BulkRoom, Claimed, Claims, Room};
-pub use finish::Step;
+pub use claim::{BulkRoom, Claimed, Claiming, Claims, Offer, Room};
+pub use finish::{End, Step};
+use inbox::{Haste, Inbox};
 pub use open::OpenError;
 pub use read::{Filter, Found, Kept, ReadError, Recorded, RecordedDelivery, State};
 pub use replay::{Again, Replayed};
 use sqlite::Group;
 pub use steer::{Chunk, Cursor, Pause};
 pub use sweep::{Expired, Identity};
-use writer::Command;
+use writer::Work;
 
 /// How often a store that could not be written is tried again.
 const PROBE: Duration = Duration::from_secs(1);
@@ -38,8 +41,19 @@ const PROBE: Duration = Duration::from_secs(1);
 /// A handle to the store of this process. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
-    commands: mpsc::Sender<Command>,
+    handle: Arc<Handle>,
     shared: Arc<Shared>,
+}
+
+/// The writer ends with the last one.
+struct Handle {
+    inbox: Arc<Inbox>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.inbox.close(None);
+    }
 }
 
 struct Shared {
@@ -48,8 +62,6 @@ struct Shared {
     pauses: Mutex<Vec<Pause>>,
     /// The sources that had deliveries due or to come, when they were last looked for.
     waiting_sources: Mutex<Vec<String>>,
-    /// Something may be due.
-    wake: Notify,
 }
 
 /// What the queue holds after the last transaction: deliveries by their state.
@@ -130,20 +142,19 @@ impl Store {
             queue: Mutex::default(),
             pauses: Mutex::new(recovered.pauses),
             waiting_sources: Mutex::default(),
-            wake: Notify::new(),
         });
         shared.apply(recovered.change, recovered.oldest);
         shared.queue().writable = true;
-        let (commands, receiver) = mpsc::channel();
-        let writer = shared.clone();
+        let inbox = Arc::new(Inbox::default());
+        let (writer, works) = (shared.clone(), inbox.clone());
         std::thread::Builder::new()
             .name("store".to_owned())
             .spawn(move || {
-                writer::write_groups(database, &receiver, &writer);
+                writer::write_groups(database, &works, &writer);
                 drop(lock);
             })
             .map_err(|error| OpenError::new(&path, error, "the system has no thread left"))?;
-        Ok(Self { commands, shared })
+        Ok(Self { handle: Arc::new(Handle { inbox }), shared })
     }
 
     /// Keeps an event with its deliveries, once. When this returns, it is on disk.
@@ -152,23 +163,29 @@ impl Store {
     /// It cannot be kept now.
     pub async fn accept(&self, event: Event, decision: Decision, queue_limit: u64) -> Result<Receipt, Unavailable> {
         let accept = move |group: &mut Group<'_>| accept::accept(group, &event, &decision, queue_limit);
-        self.write(accept).await.unwrap_or(Err(Unavailable::NotWritable))
+        self.write(Haste::Now, accept).await.unwrap_or(Err(Unavailable::NotWritable))
     }
 
-    /// Takes due deliveries of these sources, the most urgent first. None if the store cannot be written.
-    pub async fn claim(&self, sources: Vec<Arc<str>>, room: Room, now: Millis) -> Option<Claims> {
-        self.write(move |group| claim::claim(group, &sources, room, now)).await
+    /// Takes what is due and has room in one of the offers, the most urgent first, for so many calls together: `now`, or
+    /// once something becomes due. There is one at a time.
+    pub fn claim(&self, offers: Vec<Offer>, calls: usize, now: bool) -> Claiming {
+        let (work, claims) = with_answer(move |group| claim::claim(group, &offers, calls, units::now()));
+        self.handle.inbox.put_claim(work, now);
+        Claiming::new(claims, self.handle.inbox.clone())
     }
 
-    /// Remembers the end of an attempt; tries until the store takes it, since an attempt that is
+    /// Remembers how attempts have ended, with the next write; tries until the store takes it, since an attempt that is
     /// forgotten would be made again.
-    pub async fn finish(&self, claimed: &Claimed, step: &Step, now: Millis) {
-        let id = claimed.id;
-        loop {
-            let step = step.clone();
-            if self.write(move |group| finish::finish(group, id, &step, now)).await.is_some() {
-                return;
+    pub async fn finish(&self, ends: Vec<End>, now: Millis) {
+        let mut waiting = VecDeque::from([ends]);
+        while let Some(ends) = waiting.pop_front() {
+            let work = ends.clone();
+            let finish = move |group: &mut Group<'_>| work.iter().try_for_each(|end| finish::finish(group, end, now));
+            if self.write(Haste::Soon, finish).await.is_some() {
+                continue;
             }
+            // What cannot be done keeps nothing else back.
+            waiting.extend(ends.into_iter().map(|end| vec![end]));
             tokio::time::sleep(PROBE).await;
         }
     }
@@ -187,7 +204,7 @@ impl Store {
         now: Millis,
     ) -> Result<Option<Replayed>, Unavailable> {
         let replay = move |group: &mut Group<'_>| replay::replay(group, &event, &decision, &again, queue_limit, now);
-        self.write(replay).await.unwrap_or(Err(Unavailable::NotWritable))
+        self.write(Haste::Now, replay).await.unwrap_or(Err(Unavailable::NotWritable))
     }
 
     /// Cancels the next deliveries that the filter wants and that are not finished, behind the place `after`.
@@ -195,7 +212,7 @@ impl Store {
     /// # Errors
     /// The store cannot be written.
     pub async fn drop_chunk(&self, filter: Filter, after: Cursor, now: Millis) -> Result<Chunk, Unavailable> {
-        let dropped = self.write(move |group| steer::drop_chunk(group, &filter, after, now)).await;
+        let dropped = self.write(Haste::Now, move |group| steer::drop_chunk(group, &filter, after, now)).await;
         dropped.ok_or(Unavailable::NotWritable)
     }
 
@@ -205,7 +222,9 @@ impl Store {
     /// The store cannot be written.
     pub async fn pause(&self, pause: Pause, now: Millis) -> Result<(), Unavailable> {
         let shared = self.shared.clone();
-        self.write(move |group| steer::pause(group, &pause, now, shared.clone())).await.ok_or(Unavailable::NotWritable)
+        self.write(Haste::Now, move |group| steer::pause(group, &pause, now, shared.clone()))
+            .await
+            .ok_or(Unavailable::NotWritable)
     }
 
     /// Ends every pause of this route, or of this source; each of them, if none is named. Says how many there were. What
@@ -215,7 +234,7 @@ impl Store {
     /// The store cannot be written.
     pub async fn resume(&self, pause: Pause) -> Result<u64, Unavailable> {
         let shared = self.shared.clone();
-        let ended = self.write(move |group| steer::resume(group, &pause, shared.clone())).await;
+        let ended = self.write(Haste::Now, move |group| steer::resume(group, &pause, shared.clone())).await;
         self.release();
         ended.ok_or(Unavailable::NotWritable)
     }
@@ -226,7 +245,7 @@ impl Store {
         let store = self.clone();
         tokio::spawn(async move {
             loop {
-                match store.write(steer::release).await {
+                match store.write(Haste::Now, steer::release).await {
                     Some(true) => {}
                     Some(false) => return,
                     None => tokio::time::sleep(PROBE).await,
@@ -238,19 +257,19 @@ impl Store {
     /// Ends the next deliveries that became too old while they waited. Whether there may be more; none if the store
     /// cannot be written.
     pub async fn expire(&self, now: Millis) -> Option<(Vec<Expired>, bool)> {
-        self.write(move |group| sweep::expire(group, now)).await
+        self.write(Haste::Now, move |group| sweep::expire(group, now)).await
     }
 
     /// Erases what has ended for as long as `retention`, among the events behind the key `after`. Where to go on, until
     /// the end; none as well if the store cannot be written.
     pub async fn retain(&self, after: i64, retention: Millis, remember: Millis, now: Millis) -> Option<i64> {
-        self.write(move |group| sweep::retain(group, after, retention, remember, now)).await.flatten()
+        self.write(Haste::Now, move |group| sweep::retain(group, after, retention, remember, now)).await.flatten()
     }
 
     /// Removes the identities of events that came longer ago than `remember`, among those behind `after`. As
     /// [`Store::retain`] does.
     pub async fn forget(&self, after: Identity, remember: Millis, now: Millis) -> Option<Identity> {
-        self.write(move |group| sweep::forget(group, &after, remember, now)).await.flatten()
+        self.write(Haste::Now, move |group| sweep::forget(group, &after, remember, now)).await.flatten()
     }
 
     /// Looks whether the disk has so many bytes left (none goes by its size), and which sources have something to deliver.
@@ -258,7 +277,7 @@ impl Store {
         let shared = self.shared.clone();
         // A file system may take its time.
         let _ = tokio::task::spawn_blocking(move || shared.look_at_disk(least_free)).await;
-        if let Some(sources) = self.write(|group| read::waiting_sources(&group.transaction)).await {
+        if let Some(sources) = self.write(Haste::Now, |group| read::waiting_sources(&group.transaction)).await {
             *self.shared.waiting_sources() = sources;
         }
     }
@@ -281,26 +300,18 @@ impl Store {
     /// Closes the file. Nothing is kept or claimed any more.
     pub async fn close(&self) {
         let (reply, closed) = oneshot::channel();
-        if self.commands.send(Command::Close(reply)).is_ok() {
-            let _ = closed.await;
-        }
+        self.handle.inbox.close(Some(reply));
+        let _ = closed.await;
     }
 
     /// Has the writer do something within its next transaction, and waits until that is on disk. None if it failed.
-    async fn write<T, W>(&self, mut work: W) -> Option<T>
+    async fn write<T, W>(&self, haste: Haste, work: W) -> Option<T>
     where
         T: Send + 'static,
         W: FnMut(&mut Group<'_>) -> sqlite::Result<T> + Send + 'static,
     {
-        let (reply, answer) = oneshot::channel();
-        let reply = Arc::new(Mutex::new(Some(reply)));
-        let work = move |group: &mut Group<'_>| {
-            let (answer, reply) = (work(group)?, reply.clone());
-            // That whoever asked has gone is no matter.
-            group.afterwards(move || drop(lock(&reply).take().map(|reply| reply.send(answer))));
-            Ok(())
-        };
-        self.commands.send(Command::Work(Box::new(work))).ok()?;
+        let (work, answer) = with_answer(work);
+        self.handle.inbox.put(work, haste);
         answer.await.ok()
     }
 
@@ -324,11 +335,23 @@ impl Store {
     pub fn find(&self, filter: &Filter, limit: usize) -> Result<Found, ReadError> {
         read::find(&self.shared.path, filter, &self.pauses(), limit)
     }
+}
 
-    /// Resolves when something may have become due.
-    pub async fn woken(&self) {
-        self.shared.wake.notified().await;
-    }
+/// A work, and what it answers once that is on disk.
+fn with_answer<T, W>(mut work: W) -> (Work, oneshot::Receiver<T>)
+where
+    T: Send + 'static,
+    W: FnMut(&mut Group<'_>) -> sqlite::Result<T> + Send + 'static,
+{
+    let (reply, answer) = oneshot::channel();
+    let reply = Arc::new(Mutex::new(Some(reply)));
+    let work = move |group: &mut Group<'_>| {
+        let (answer, reply) = (work(group)?, reply.clone());
+        // That whoever asked has gone is no matter.
+        group.afterwards(move || drop(lock(&reply).take().map(|reply| reply.send(answer))));
+        Ok(())
+    };
+    (Box::new(work), answer)
 }
 
 impl Shared {

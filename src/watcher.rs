@@ -1,7 +1,6 @@
 //! The file changed: compile and swap, or keep the last good rules and say why.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -102,7 +101,7 @@ impl Watcher {
     /// Watches until every sender of `requests` is gone.
     pub async fn run(mut self, mut requests: mpsc::Receiver<ReloadRequest>) {
         let (changed, mut changes) = mpsc::channel(1);
-        let _events = watch_files(&self.file.path, changed);
+        let mut events = FileEvents::new(&self.file.path, changed);
         let mut tick = tokio::time::interval(LOOK_EVERY);
         loop {
             let request = tokio::select! {
@@ -113,6 +112,7 @@ impl Watcher {
                     None => return,
                 },
             };
+            events.follow();
             let last = self.look(request.is_some()).await;
             if let Some(request) = request {
                 let _ = request.send(last);
@@ -230,39 +230,35 @@ pub fn fingerprint(content: Option<&[u8]>, secrets: &BTreeMap<PathBuf, Option<Ve
 }
 
 /// File events only make it faster: without them, the content is looked at all the same.
-fn watch_files(path: &Path, changed: mpsc::Sender<()>) -> Option<RecommendedWatcher> {
-    let name = path.file_name()?.to_owned();
-    let real = path.canonicalize().ok();
-    let real_name = real.as_deref().and_then(Path::file_name).map(OsStr::to_owned);
-    let concerns = move |path: &PathBuf| {
-        let file = path.file_name();
-        // Kubernetes swaps a link named `..data` beside the file.
-        file == Some(&name)
-            || file == real_name.as_deref()
-            || file.is_some_and(|file| file.as_encoded_bytes().starts_with(b".."))
-    };
-    let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        if let Ok(event) = event {
-            let read_only = matches!(event.kind, EventKind::Access(_));
-            if !read_only && event.paths.iter().any(&concerns) {
+struct FileEvents {
+    path: PathBuf,
+    watcher: Option<RecommendedWatcher>,
+}
+
+impl FileEvents {
+    fn new(path: &Path, changed: mpsc::Sender<()>) -> Self {
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            if event.is_ok_and(|event| !matches!(event.kind, EventKind::Access(_))) {
                 // One that waits is enough.
                 let _ = changed.try_send(());
             }
-        }
-    });
-    let folders = [Some(folder_of(path)), real.as_deref().map(folder_of)];
-    let watching = watcher.and_then(|mut watcher| {
-        for folder in folders.into_iter().flatten() {
-            watcher.watch(&folder, RecursiveMode::NonRecursive)?;
-        }
-        Ok(watcher)
-    });
-    watching
-        .inspect_err(|error| {
+        });
+        let watcher = watcher.inspect_err(|error| {
             let hint = "on Linux, raise `fs.inotify.max_user_instances` or `fs.inotify.max_user_watches`";
             tracing::warn!(%error, hint, "no file events; the rules are looked at every two seconds");
-        })
-        .ok()
+        });
+        Self { path: path.to_owned(), watcher: watcher.ok() }
+    }
+
+    /// Follows what stands at the path now: another file may have taken the place of the one before. Its folder is not
+    /// watched, since the store may be in it, and would tell of every write.
+    fn follow(&mut self) {
+        if let Some(watcher) = &mut self.watcher {
+            // There may be nothing to leave, or to follow.
+            let _ = watcher.unwatch(&self.path);
+            let _ = watcher.watch(&self.path, RecursiveMode::NonRecursive);
+        }
+    }
 }
 
 /// The folder that a file stands in.

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use sha2::{Digest, Sha256};
-use tokio::task::JoinSet;
 
 use super::next::{Standing, attempt_result, delivery_outcome, next_step};
-use super::{Deliverer, Progress};
+use super::slots::Slot;
+use super::{Deliverer, Ended, Progress};
 use crate::novu::bulk::{Bulk, COST, body};
 use crate::novu::{Account, Outcome, Reason};
 use crate::settings::{Retry, Settings};
@@ -20,7 +20,13 @@ use crate::units::{Millis, hex, now};
 
 impl Deliverer {
     /// The whole life of one call for many.
-    pub(super) async fn deliver_bulk(self, claimed: Vec<Claimed>, account: Arc<Account>, settings: Arc<Settings>) {
+    pub(super) async fn deliver_bulk(
+        self,
+        claimed: Vec<Claimed>,
+        account: Arc<Account>,
+        settings: Arc<Settings>,
+        slot: Slot,
+    ) {
         let moment = now();
         let (mut ends, mut members) = (Vec::new(), Vec::with_capacity(claimed.len()));
         for claimed in claimed {
@@ -35,15 +41,11 @@ impl Deliverer {
             ends.extend(self.call(members, &account, &settings).await);
         }
         self.attempts.lanes.bulk_ended(&account);
-        let mut recording = JoinSet::new();
-        for (claimed, step, outcome) in ends {
-            let deliverer = self.clone();
-            recording.spawn(async move { deliverer.record(&claimed, step, outcome).await });
-        }
-        while recording.join_next().await.is_some() {}
+        drop(slot);
+        self.record(ends).await;
     }
 
-    async fn call(&self, mut members: Vec<Claimed>, account: &Arc<Account>, settings: &Settings) -> Vec<End> {
+    async fn call(&self, mut members: Vec<Claimed>, account: &Arc<Account>, settings: &Settings) -> Vec<Ended> {
         let key = key(account, &members);
         let requests: Vec<Vec<u8>> = members.iter_mut().map(|claimed| std::mem::take(&mut claimed.request)).collect();
         let body = body(&requests);
@@ -64,7 +66,7 @@ impl Deliverer {
     }
 
     /// What follows for each, and for the key.
-    fn ends(&self, members: Vec<Claimed>, outcome: Bulk, account: &Arc<Account>, retry: Retry) -> Vec<End> {
+    fn ends(&self, members: Vec<Claimed>, outcome: Bulk, account: &Arc<Account>, retry: Retry) -> Vec<Ended> {
         let moment = now();
         let Some(source) = members.first().map(|claimed| claimed.source.clone()) else { return Vec::new() };
         let (whole, outcomes) = match outcome {
@@ -88,9 +90,6 @@ impl Deliverer {
         members.into_iter().zip(outcomes).map(end).collect()
     }
 }
-
-/// How a delivery leaves a call.
-type End = (Claimed, Step, &'static str);
 
 /// What is turned down in company may be so for the sake of another: it goes alone, and first of all.
 fn step(outcome: Outcome, claimed: &Claimed, standing: Standing, retry: Retry, now: Millis) -> Step {

@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
+
 use super::gate::{Gate, Turn};
 use super::rate::{self, Rate};
 use crate::novu::bulk::{self, Bulk};
@@ -19,6 +21,8 @@ const WITHOUT_BULK: Millis = 600_000;
 #[derive(Default)]
 pub struct Lanes {
     lanes: Mutex<Vec<Lane>>,
+    /// What was open may not be open any more, or the other way round.
+    changed: Notify,
 }
 
 struct Lane {
@@ -96,6 +100,11 @@ impl Lanes {
         (open, reopens)
     }
 
+    /// Resolves when something may go that could not, or the other way round.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
     /// When the lane of a source opens again, if it is closed and that is known.
     pub fn reopens(&self, source: &Arc<str>, now: Millis) -> Option<Millis> {
         let lanes = self.lock();
@@ -125,6 +134,7 @@ impl Lanes {
         lane.rate.give_back(cost);
         if probe {
             lane.gate.released(now);
+            self.changed.notify_one();
         }
     }
 
@@ -132,8 +142,10 @@ impl Lanes {
     pub fn learned(&self, account: &Arc<Account>, response: &Response, now: Millis) {
         let taken = matches!(response.outcome, Outcome::Delivered | Outcome::Refused(_));
         let throttled = matches!(response.outcome, Outcome::Throttled { .. });
-        if let Some(lane) = self.lock().iter_mut().find(|lane| lane.account == *account) {
-            lane.learn(response.limit, taken, throttled, now);
+        if let Some(lane) = self.lock().iter_mut().find(|lane| lane.account == *account)
+            && lane.learn(response.limit, taken, throttled, now)
+        {
+            self.changed.notify_one();
         }
     }
 
@@ -156,6 +168,7 @@ impl Lanes {
     pub fn bulk_ended(&self, account: &Arc<Account>) {
         if let Some(lane) = self.lock().iter_mut().find(|lane| lane.account == *account) {
             lane.bulk_running = lane.bulk_running.saturating_sub(1);
+            self.changed.notify_one();
         }
     }
 
@@ -181,6 +194,9 @@ impl Lanes {
         if let Some(until) = throttled_until.filter(|until| *until > lane.throttled_until) {
             lane.throttled_until = until;
             changes.push(Change::Throttled { source: source.clone(), until });
+        }
+        if probe || !changes.is_empty() {
+            self.changed.notify_one();
         }
         changes
     }
@@ -259,12 +275,14 @@ impl Lane {
         }
     }
 
-    /// What goes to Novu at the same time is too much only once.
-    fn learn(&mut self, limit: Option<Limit>, taken: bool, throttled: bool, now: Millis) {
-        self.rate.learn(limit, taken);
-        if throttled && self.throttled_until <= now {
+    /// Says whether that changes anything. What goes to Novu at the same time is too much only once.
+    fn learn(&mut self, limit: Option<Limit>, taken: bool, throttled: bool, now: Millis) -> bool {
+        let too_much = throttled && self.throttled_until <= now;
+        let new = self.rate.learn(limit, taken);
+        if too_much {
             self.rate.slow_down();
         }
+        new || too_much
     }
 }
 

@@ -28,7 +28,7 @@ pub struct Rate {
     filled_at: Millis,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Seen {
     Nothing,
     NoLimit,
@@ -54,12 +54,14 @@ impl Rate {
 
     /// Takes what an answer says. That there is no limit is only believed where Novu has `taken` what was sent: other
     /// answers may come from before its limiter, or from somebody else.
-    pub fn learn(&mut self, limit: Option<Limit>, taken: bool) {
-        match limit {
-            Some(limit) => self.seen = Seen::Limit(limit),
-            None if taken => self.seen = Seen::NoLimit,
-            None => {}
-        }
+    /// Says whether that is new.
+    pub fn learn(&mut self, limit: Option<Limit>, taken: bool) -> bool {
+        let seen = match limit {
+            Some(limit) => Seen::Limit(limit),
+            None if taken => Seen::NoLimit,
+            None => return false,
+        };
+        std::mem::replace(&mut self.seen, seen) != seen
     }
 
     /// Novu has found it too much.

@@ -4,7 +4,9 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use rusqlite::{Transaction, params};
+use tokio::sync::oneshot;
 
+use super::inbox::Inbox;
 use super::sqlite::{Group, Result};
 use super::{Pause, steer};
 use crate::render::Priority;
@@ -17,6 +19,8 @@ const MOST_PAUSED: usize = 1_000;
 #[derive(Debug)]
 pub struct Claimed {
     pub(super) id: i64,
+    /// The key of its event.
+    pub(super) event: i64,
     pub event_id: String,
     pub source: Arc<str>,
     pub route: Arc<str>,
@@ -69,6 +73,38 @@ pub struct Claims {
     pub next_due: Option<Millis>,
 }
 
+impl Claims {
+    /// To Novu.
+    pub fn calls(&self) -> usize {
+        self.claimed.len() + usize::from(!self.bulk.is_empty())
+    }
+}
+
+/// A claim that waits for something to become due.
+pub struct Claiming {
+    claims: oneshot::Receiver<Vec<Claims>>,
+    inbox: Arc<Inbox>,
+}
+
+impl Claiming {
+    pub(super) fn new(claims: oneshot::Receiver<Vec<Claims>>, inbox: Arc<Inbox>) -> Self {
+        Self { claims, inbox }
+    }
+
+    /// What each of the offers has got. None if the store cannot be written. It can be asked for again and again.
+    pub async fn claims(&mut self) -> Option<Vec<Claims>> {
+        (&mut self.claims).await.ok()
+    }
+
+    /// Takes it back, if nothing has been claimed yet.
+    ///
+    /// # Errors
+    /// It is too late: there are claims.
+    pub fn withdraw(self) -> Result<(), Self> {
+        if self.inbox.withdraw_claim() { Ok(()) } else { Err(self) }
+    }
+}
+
 /// A delivery that is due.
 struct Due {
     id: i64,
@@ -81,10 +117,29 @@ struct Due {
     bytes: usize,
 }
 
-/// Takes what is due and has room, the most urgent first.
-pub fn claim(group: &mut Group<'_>, sources: &[Arc<str>], room: Room, now: Millis) -> Result<Claims> {
+/// What there is room for, of these sources.
+#[derive(Clone, Debug)]
+pub struct Offer {
+    pub sources: Vec<Arc<str>>,
+    pub room: Room,
+}
+
+/// Takes what is due and has room, the most urgent first: for so many calls together.
+pub fn claim(group: &mut Group<'_>, offers: &[Offer], mut calls: usize, now: Millis) -> Result<Vec<Claims>> {
     let pauses = steer::pauses(&group.transaction)?;
-    let mut look = Look { sources, pauses, now, paused: 0 };
+    let claim = |offer: &Offer| {
+        if calls == 0 {
+            return Ok(Claims::default());
+        }
+        let look = Look { sources: &offer.sources, pauses: &pauses, now, paused: 0 };
+        let claims = claim_one(group, look, Room { calls: offer.room.calls.min(calls), ..offer.room })?;
+        calls -= claims.calls();
+        Ok(claims)
+    };
+    offers.iter().map(claim).collect()
+}
+
+fn claim_one(group: &mut Group<'_>, mut look: Look<'_>, room: Room) -> Result<Claims> {
     let mut claims = Claims::default();
     if room.probe {
         let longest = look.longest_due(group)?;
@@ -131,7 +186,7 @@ fn for_one_call(others: &[Due], bulk: BulkRoom) -> Option<usize> {
 /// What one claim looks through.
 struct Look<'a> {
     sources: &'a [Arc<str>],
-    pauses: Vec<Pause>,
+    pauses: &'a [Pause],
     now: Millis,
     /// How many deliveries it has laid aside.
     paused: usize,
@@ -219,17 +274,17 @@ fn lay_aside(group: &Group<'_>, due: &Due) -> Result<()> {
 }
 
 fn take(group: &mut Group<'_>, due: &Due) -> Result<Claimed> {
-    let mut statement = group.transaction.prepare_cached(
-        "UPDATE deliveries SET state = 1, attempts = attempts + 1 WHERE id = ?1
-         RETURNING id, transaction_id, attempts, definite_errors, waited, expires_at, request,
-             (SELECT event_id FROM events WHERE events.id = event),
-             (SELECT received_at FROM events WHERE events.id = event)",
+    let transaction = &group.transaction;
+    let mut look = transaction.prepare_cached(
+        "SELECT event, transaction_id, attempts + 1, definite_errors, waited, deliveries.expires_at, request, event_id, received_at
+         FROM deliveries JOIN events ON events.id = event WHERE deliveries.id = ?1",
     )?;
-    let claimed = statement.query_row([due.id], |row| {
+    let claimed = look.query_row([due.id], |row| {
         Ok(Claimed {
-            id: row.get(0)?,
+            id: due.id,
             source: due.source.clone(),
             route: (&*due.route).into(),
+            event: row.get(0)?,
             transaction_id: row.get(1)?,
             attempts: row.get(2)?,
             definite_errors: row.get(3)?,
@@ -241,6 +296,9 @@ fn take(group: &mut Group<'_>, due: &Due) -> Result<Claimed> {
             seal: PhantomData,
         })
     })?;
+    let mut take =
+        transaction.prepare_cached("UPDATE deliveries SET state = 1, attempts = attempts + 1 WHERE id = ?1")?;
+    take.execute([due.id])?;
     group.change.wait(due.attempts, -1);
     group.change.sending += 1;
     Ok(claimed)

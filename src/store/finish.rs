@@ -2,8 +2,8 @@
 
 use rusqlite::{Transaction, params};
 
-use super::Change;
 use super::sqlite::{Group, Result};
+use super::{Change, Claimed};
 use crate::units::Millis;
 
 /// What is to be remembered of an attempt.
@@ -33,13 +33,28 @@ pub enum Step {
     },
 }
 
-/// The attempt of the delivery with this key has ended.
-pub fn finish(group: &mut Group<'_>, id: i64, step: &Step, now: Millis) -> Result<()> {
+/// How the attempt of a delivery has ended.
+#[derive(Clone, Debug)]
+pub struct End {
+    id: i64,
+    /// The key of its event.
+    event: i64,
+    step: Step,
+}
+
+impl End {
+    pub fn new(claimed: &Claimed, step: Step) -> Self {
+        Self { id: claimed.id, event: claimed.event, step }
+    }
+}
+
+pub fn finish(group: &mut Group<'_>, end: &End, now: Millis) -> Result<()> {
+    let &End { id, event, ref step } = end;
     let (transaction, change) = (&group.transaction, &mut group.change);
     change.sending -= 1;
     match step {
-        Step::Delivered => ended(group, id, 2, now)?,
-        Step::Expired => ended(group, id, 4, now)?,
+        Step::Delivered => ended(group, id, event, 2, now)?,
+        Step::Expired => ended(group, id, event, 4, now)?,
         Step::Dead { due, definite, reason, answer } => {
             change.dead += 1;
             let mut dead = transaction.prepare_cached(
@@ -50,6 +65,8 @@ pub fn finish(group: &mut Group<'_>, id: i64, step: &Step, now: Millis) -> Resul
         }
         Step::Again { due, pause, definite, reason, answer } => {
             change.retrying += 1;
+            // It will be, and whoever claims gets to know when.
+            group.due = true;
             let mut again = transaction.prepare_cached(
                 "UPDATE deliveries SET state = 0, due_at = ?2, waited = waited + ?3,
                      definite_errors = definite_errors + ?4, alone = alone OR NOT ?4, reason = ?5, answer = ?6
@@ -57,28 +74,33 @@ pub fn finish(group: &mut Group<'_>, id: i64, step: &Step, now: Millis) -> Resul
             )?;
             again.execute(params![id, due, pause, definite, reason, answer])?;
         }
-        Step::GivenBack { due } => give_back(transaction, id, *due, change)?,
+        Step::GivenBack { due } => {
+            give_back(transaction, id, *due, change)?;
+            group.due = true;
+        }
     }
     Ok(())
 }
 
-fn ended(group: &mut Group<'_>, id: i64, state: i64, now: Millis) -> Result<()> {
-    let mut end = group.transaction.prepare_cached(
-        "UPDATE deliveries SET state = ?2, ended_at = ?3, reason = NULL, answer = NULL WHERE id = ?1
-         RETURNING (SELECT sensitive FROM events WHERE events.id = event)",
+fn ended(group: &mut Group<'_>, id: i64, event: i64, state: i64, now: Millis) -> Result<()> {
+    let transaction = &group.transaction;
+    let mut end = transaction.prepare_cached(
+        "UPDATE deliveries SET state = ?2, ended_at = ?3, reason = NULL, answer = NULL WHERE id = ?1",
     )?;
+    end.execute(params![id, state, now])?;
     // Something of its event is to be erased in the end.
-    if end.query_row(params![id, state, now], |row| row.get(0))? {
-        group.erased |= erase_sensitive(&group.transaction, id)?;
+    if transaction.prepare_cached("SELECT 1 FROM events WHERE id = ?1 AND sensitive")?.exists([event])? {
+        group.erased |= erase_sensitive(transaction, id)?;
     }
     Ok(())
 }
 
 fn give_back(transaction: &Transaction<'_>, id: i64, due: Millis, change: &mut Change) -> Result<()> {
-    let mut back = transaction.prepare_cached(
-        "UPDATE deliveries SET state = 0, due_at = ?2, attempts = attempts - 1 WHERE id = ?1 RETURNING attempts",
-    )?;
-    let attempts = back.query_row(params![id, due], |row| row.get(0))?;
+    let mut back = transaction
+        .prepare_cached("UPDATE deliveries SET state = 0, due_at = ?2, attempts = attempts - 1 WHERE id = ?1")?;
+    back.execute(params![id, due])?;
+    let mut attempts = transaction.prepare_cached("SELECT attempts FROM deliveries WHERE id = ?1")?;
+    let attempts = attempts.query_row([id], |row| row.get(0))?;
     change.wait(attempts, 1);
     Ok(())
 }

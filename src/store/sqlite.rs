@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Error, ErrorCode, OptionalExtension, Transaction, TransactionBehavior};
 
 use super::writer::Work;
@@ -128,6 +129,10 @@ impl Database {
         connection.pragma_update(None, "synchronous", "FULL")?;
         // What a route calls sensitive is overwritten when it is erased, on pages of its own too.
         connection.pragma_update(None, "secure_delete", true)?;
+        // Statements are planned once, and not again for other values.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+        // Whoever adds or removes a delivery has its event at hand; to check that costs a look-up each time.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, false)?;
         connection.set_prepared_statement_cache_capacity(64);
         Ok(Self { connection })
     }
@@ -177,8 +182,13 @@ impl Database {
         busy.map(|busy| !busy)
     }
 
-    /// Does all work in one transaction.
-    pub fn write(&mut self, works: &mut [Work], queue: Queue) -> Result<Done> {
+    /// Does all work in one transaction, and the `claim` that takes what has become due.
+    pub fn write(
+        &mut self,
+        works: &mut Vec<Work>,
+        queue: Queue,
+        claim: impl FnOnce(bool) -> Option<Work>,
+    ) -> Result<Done> {
         // Nobody is made to wait for what could not be written a moment ago.
         self.connection.busy_timeout(if queue.writable { BUSY_TIME } else { Duration::ZERO })?;
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -194,8 +204,13 @@ impl Database {
             erased: false,
             afterwards: Vec::with_capacity(works.len()),
         };
-        for work in works {
+        for work in works.iter_mut() {
             work(&mut group)?;
+        }
+        if let Some(mut claim) = claim(group.due) {
+            let claimed = claim(&mut group);
+            works.push(claim);
+            claimed?;
         }
         let Group { transaction, change, due, erased, afterwards, .. } = group;
         let oldest = oldest(&transaction)?;

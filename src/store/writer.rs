@@ -1,58 +1,39 @@
 //! The writer thread: one transaction for all that waits, and nobody is told before it is on disk.
 
-use std::sync::mpsc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
-
+use super::inbox::{self, Inbox};
 use super::sqlite::{self, Database, Group};
 use super::{PROBE, Shared};
 
-/// The most that one transaction takes.
-const GROUP: usize = 256;
 /// What is erased may stand in the log of changes for this long. Emptying it costs milliseconds.
 const EMPTY_LOG_EVERY: Duration = Duration::from_secs(1);
 
 /// Something to be done within a transaction; once more in another one, if the first has failed because of something else.
 pub type Work = Box<dyn FnMut(&mut Group<'_>) -> sqlite::Result<()> + Send>;
 
-pub enum Command {
-    Work(Work),
-    Close(oneshot::Sender<()>),
-}
-
 /// Runs until the store is closed, or nobody has a handle to it any more.
-pub fn write_groups(database: Database, commands: &mpsc::Receiver<Command>, shared: &Shared) {
-    let mut writer = Writer { database, shared, failed_at: None, erased: false, emptied_at: None };
+pub fn write_groups(database: Database, inbox: &Arc<Inbox>, shared: &Shared) {
+    let mut writer = Writer { database, inbox, shared, failed_at: None, erased: false, emptied_at: None };
     loop {
-        let first = match commands.recv_timeout(PROBE) {
-            Ok(command) => Some(command),
-            Err(mpsc::RecvTimeoutError::Disconnected) => return,
-            Err(mpsc::RecvTimeoutError::Timeout) if writer.failed_at.is_none() && !writer.erased => continue,
-            Err(mpsc::RecvTimeoutError::Timeout) => None,
-        };
-        let mut closing = None;
-        let mut group: Vec<Work> = Vec::new();
-        for command in first.into_iter().chain(commands.try_iter().take(GROUP - 1)) {
-            match command {
-                Command::Work(work) => group.push(work),
-                Command::Close(reply) => closing = Some(reply),
-            }
-        }
-        writer.write(&mut group);
+        let inbox::Group { works, closing, abandoned } = inbox.take(PROBE);
+        writer.write(works);
         if let Some(reply) = closing {
             drop(writer);
             let _ = reply.send(());
             return;
         }
-        // What failed is dropped with its replies, which tells those who asked.
-        drop(group);
+        if abandoned {
+            return;
+        }
         writer.empty_log();
     }
 }
 
 struct Writer<'a> {
     database: Database,
+    inbox: &'a Arc<Inbox>,
     shared: &'a Shared,
     /// When the last write failed, until the store can be written again.
     failed_at: Option<Instant>,
@@ -63,26 +44,43 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     /// Everything in one transaction. If that fails, each work gets its own: what cannot be done keeps nothing else back.
-    fn write(&mut self, works: &mut [Work]) {
-        match self.try_write(works) {
-            Ok(()) => self.succeeded(),
+    /// What failed is dropped with its reply, which tells who asked.
+    fn write(&mut self, mut works: Vec<Work>) {
+        let claim = |due| self.inbox.claim(due);
+        let first = if works.is_empty() { claim(false) } else { None };
+        works.extend(first);
+        if works.is_empty() && self.failed_at.is_none() {
+            return;
+        }
+        match self.try_write(&mut works, claim) {
+            Ok(_) => self.succeeded(),
             Err(error) if works.len() > 1 && !sqlite::is_busy(&error) => {
-                works.chunks_mut(1).for_each(|work| self.write(work));
+                works.into_iter().for_each(|work| self.write_alone(work))
             }
             Err(error) => self.failed(&error),
         }
     }
 
-    fn try_write(&mut self, works: &mut [Work]) -> sqlite::Result<()> {
+    fn write_alone(&mut self, work: Work) {
+        match self.try_write(&mut vec![work], |_| None) {
+            Ok(due) => {
+                self.succeeded();
+                if due {
+                    self.inbox.something_due();
+                }
+            }
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    /// Says whether something has become due.
+    fn try_write(&mut self, works: &mut Vec<Work>, claim: impl FnOnce(bool) -> Option<Work>) -> sqlite::Result<bool> {
         let queue = *self.shared.queue();
-        let done = self.database.write(works, queue)?;
+        let done = self.database.write(works, queue, claim)?;
         self.shared.apply(done.change, done.oldest);
         self.erased |= done.erased;
         done.afterwards.into_iter().for_each(|reply| reply());
-        if done.due {
-            self.shared.wake.notify_one();
-        }
-        Ok(())
+        Ok(done.due)
     }
 
     fn succeeded(&mut self) {

@@ -1,0 +1,165 @@
+//! What waits for the writer. It begins when everything that is ready to be written has come, so that many webhooks
+//! share one write to disk.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::writer::Work;
+
+/// So many works are worth a write, whatever else is about to come.
+const ENOUGH: usize = 64;
+/// The most that one transaction takes.
+const GROUP: usize = 256;
+/// How long a work waits for others that nobody is in a hurry for either.
+const LINGER: Duration = Duration::from_millis(5);
+
+/// When a work is to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Haste {
+    /// Somebody waits for it.
+    Now,
+    /// With the next ones.
+    Soon,
+}
+
+#[derive(Default)]
+pub struct Inbox {
+    waiting: Mutex<Waiting>,
+    ready: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    works: Vec<Work>,
+    /// What is to be done as soon as something is due: it takes what is due.
+    claim: Option<Work>,
+    /// The claim is not to wait for that.
+    claim_now: bool,
+    /// The writer may begin.
+    begin: bool,
+    /// Somebody will say so before long.
+    gathering: bool,
+    lingering: bool,
+    closing: Option<oneshot::Sender<()>>,
+    closed: bool,
+}
+
+/// What the writer does next.
+#[derive(Default)]
+pub struct Group {
+    pub works: Vec<Work>,
+    /// It is the last one.
+    pub closing: Option<oneshot::Sender<()>>,
+    /// Nobody has a handle to the store any more.
+    pub abandoned: bool,
+}
+
+impl Inbox {
+    /// Has something written. It is dropped if the store is closed.
+    pub fn put(self: &Arc<Self>, work: Work, haste: Haste) {
+        let mut waiting = self.lock();
+        if waiting.closed {
+            return;
+        }
+        waiting.works.push(work);
+        if waiting.works.len() >= ENOUGH {
+            self.begin(&mut waiting);
+        } else if haste == Haste::Now {
+            self.gather(&mut waiting);
+        } else if !waiting.gathering && !std::mem::replace(&mut waiting.lingering, true) {
+            let inbox = self.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(LINGER).await;
+                let mut waiting = inbox.lock();
+                waiting.lingering = false;
+                inbox.begin(&mut waiting);
+            });
+        }
+    }
+
+    /// Has something done once something is due, or `now`. There is one at a time.
+    pub fn put_claim(self: &Arc<Self>, work: Work, now: bool) {
+        let mut waiting = self.lock();
+        if waiting.closed {
+            return;
+        }
+        waiting.claim = Some(work);
+        waiting.claim_now |= now;
+        if waiting.claim_now {
+            self.gather(&mut waiting);
+        }
+    }
+
+    /// Takes the claim back, if it has not begun.
+    pub fn withdraw_claim(&self) -> bool {
+        self.lock().claim.take().is_some()
+    }
+
+    /// The claim, if its time has come. What has become due is remembered for the next one otherwise.
+    pub fn claim(&self, due: bool) -> Option<Work> {
+        let mut waiting = self.lock();
+        waiting.claim_now |= due;
+        let claim = waiting.claim_now.then(|| waiting.claim.take()).flatten();
+        waiting.claim_now &= claim.is_none();
+        claim
+    }
+
+    /// Something has become due, and no claim has looked.
+    pub fn something_due(self: &Arc<Self>) {
+        let mut waiting = self.lock();
+        waiting.claim_now = true;
+        if waiting.claim.is_some() {
+            self.begin(&mut waiting);
+        }
+    }
+
+    /// Closes the store once all that waits is written.
+    pub fn close(&self, reply: Option<oneshot::Sender<()>>) {
+        let mut waiting = self.lock();
+        waiting.closed = true;
+        waiting.closing = reply.or(waiting.closing.take());
+        self.begin(&mut waiting);
+    }
+
+    /// What is to be written together, after `patience` at the latest.
+    pub fn take(&self, patience: Duration) -> Group {
+        let waiting = self.lock();
+        let waited = self.ready.wait_timeout_while(waiting, patience, |waiting| !waiting.begin);
+        let (mut waiting, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if !std::mem::replace(&mut waiting.begin, false) {
+            return Group::default();
+        }
+        let count = waiting.works.len().min(GROUP);
+        let works = waiting.works.drain(..count).collect();
+        let is_last = waiting.works.is_empty();
+        waiting.begin = !is_last;
+        let closed = waiting.closed && is_last;
+        let closing = if closed { waiting.closing.take() } else { None };
+        Group { works, abandoned: closed && closing.is_none(), closing }
+    }
+
+    /// Lets the writer begin once all tasks that are ready have run: they may have something to write too.
+    fn gather(self: &Arc<Self>, waiting: &mut Waiting) {
+        if waiting.begin || std::mem::replace(&mut waiting.gathering, true) {
+            return;
+        }
+        let inbox = self.clone();
+        tokio::spawn(async move {
+            tokio::task::yield_now().await;
+            let mut waiting = inbox.lock();
+            waiting.gathering = false;
+            inbox.begin(&mut waiting);
+        });
+    }
+
+    fn begin(&self, waiting: &mut Waiting) {
+        waiting.begin = true;
+        self.ready.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
