@@ -9,6 +9,7 @@ mod excerpt;
 mod explain;
 mod gateway;
 mod init;
+mod log;
 mod pause;
 mod reasons;
 mod replay;
@@ -30,6 +31,7 @@ use crate::clerk;
 use crate::explain::{Pairs, change, pretty};
 use crate::problem::Problem;
 use crate::units::{parse_duration, parse_rate};
+use log::LogFormat;
 
 /// The thing asked about is not fine.
 const NOT_FINE: u8 = 1;
@@ -131,12 +133,6 @@ fn sample(name: &str) -> Result<Value, Failure> {
     })
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum LogFormat {
-    Text,
-    Json,
-}
-
 fn duration(text: &str) -> Result<Duration, String> {
     let millis = if text == "0" { Some(0) } else { parse_duration(text) };
     millis
@@ -195,6 +191,7 @@ pub fn main() -> ExitCode {
         Command::Pause(pause) => pause.run(),
         Command::Resume(resume) => resume.run(),
     };
+    log::flush();
     match ended {
         Ok(status) => status,
         Err(failure) => {
@@ -245,35 +242,4 @@ fn describe(file: &str, source: Option<&str>, problem: &Problem) -> String {
         }
     }
     text
-}
-
-/// Log lines go to stderr. Only Deskbell's own: libraries may log what they carry.
-fn start_logging(format: Option<LogFormat>, text_by_default: bool) -> Result<(), Failure> {
-    use std::io::IsTerminal;
-    use tracing_subscriber::filter::{LevelFilter, Targets};
-    use tracing_subscriber::layer::SubscriberExt;
-    use tracing_subscriber::util::SubscriberInitExt;
-
-    let level = match std::env::var("DESKBELL_LOG").unwrap_or_default().as_str() {
-        "" => LevelFilter::INFO,
-        given => given.parse().map_err(|_| Failure {
-            hint: Some("expected `off`, `error`, `warn`, `info` or `debug`".to_owned()),
-            ..Failure::usage(format!("`DESKBELL_LOG` is `{given}`, which is no level"))
-        })?,
-    };
-    let targets = Targets::new().with_target("deskbell", level);
-    let terminal = std::io::stderr().is_terminal();
-    let text = match format {
-        Some(format) => format == LogFormat::Text,
-        None => terminal || text_by_default,
-    };
-    let registry = tracing_subscriber::registry().with(targets);
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
-    let started = match text {
-        true => registry.with(layer.with_ansi(terminal)).try_init(),
-        false => registry.with(layer.json().flatten_event(true).with_current_span(false)).try_init(),
-    };
-    // Only fails if logging runs already.
-    drop(started);
-    Ok(())
 }

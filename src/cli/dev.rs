@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::serve::{admin_token, run, runtime};
-use super::{Addresses, Failure, RoutesArgument, own_name, print, start_logging};
+use super::{Addresses, Failure, RoutesArgument, log, own_name, print};
 use crate::explain::pretty;
 use crate::http::{self, Answer};
 use crate::novu::{Account, TRIGGER_PATH};
@@ -39,7 +39,7 @@ pub struct Dev {
 
 impl Dev {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        start_logging(self.addresses.log_format, true)?;
+        log::start(self.addresses.log_format, true)?;
         let listen = self.addresses.listen.unwrap_or_else(|| "127.0.0.1:8080".to_owned());
         for address in
             [Some(&listen), Some(&self.addresses.admin), self.addresses.metrics.as_ref()].into_iter().flatten()
@@ -90,6 +90,7 @@ fn greet(address: SocketAddr, live: bool, file: &str) {
         8080 => String::new(),
         _ => format!(" --to http://{address}/webhooks/clerk"),
     };
+    log::flush();
     eprintln!("\nDeskbell waits for webhooks at http://{address}/webhooks/clerk");
     eprintln!("Edit {file}: every change is taken at once.");
     match live {
@@ -124,6 +125,8 @@ async fn show(request: Request<Incoming>) -> Answer {
         return http::refusal(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "Payload Too Large");
     };
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+    // What is logged of the event comes first.
+    log::flush();
     print(&format!(
         "\n{line}\nAuthorization: ApiKey …\nContent-Type: application/json\nIdempotency-Key: {key}\n\n{}\n",
         pretty(&body)

@@ -9,7 +9,7 @@ use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Addresses, BAD_CONFIGURATION, Failure, NOT_FINE, RoutesArgument, describe, start_logging};
+use super::{Addresses, BAD_CONFIGURATION, Failure, NOT_FINE, RoutesArgument, describe, log};
 use crate::outside::Outside;
 use crate::problem::Severity;
 use crate::server::{Gateway, Options};
@@ -32,7 +32,7 @@ pub struct Serve {
 
 impl Serve {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        start_logging(self.addresses.log_format, false)?;
+        log::start(self.addresses.log_format, false)?;
         let options = Options {
             rules: RulesFile { path: self.routes.routes, local: None, outside: Outside::Needed },
             listen: self.addresses.listen.unwrap_or_else(|| "0.0.0.0:8080".to_owned()),
@@ -86,6 +86,7 @@ async fn start(options: Options) -> Result<Gateway, Failure> {
     let path = options.rules.path.clone();
     Gateway::start(options).await.map_err(|error| {
         let source = std::io::stderr().is_terminal().then(|| std::fs::read_to_string(&path).ok()).flatten();
+        log::flush();
         for problem in error.problems.iter().filter(|problem| problem.severity != Severity::Note) {
             eprint!("{}", describe(&path.display().to_string(), source.as_deref(), problem));
         }
@@ -118,7 +119,10 @@ fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
             }
             match first.take() {
                 Some(first) => drop(first.send(())),
-                None => std::process::exit(NOT_FINE.into()),
+                None => {
+                    log::flush();
+                    std::process::exit(NOT_FINE.into());
+                }
             }
         }
     });

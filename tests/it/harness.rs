@@ -173,6 +173,11 @@ impl Gateway {
         self.log.lock().expect("the log").clone()
     }
 
+    /// Waits until a text is in the log, which is written a little later than what it tells of.
+    pub fn has_logged(&self, text: &str) {
+        eventually(&format!("`{text}` is logged"), || self.log().contains(text).then_some(()));
+    }
+
     /// Posts a signed webhook.
     pub fn send(&self, id: &str, body: &str) -> Answer {
         self.request(&Signed::new(id, body.as_bytes()).request())
