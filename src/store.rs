@@ -7,6 +7,7 @@ mod disk;
 mod finish;
 mod inbox;
 mod open;
+mod queue;
 mod read;
 mod replay;
 mod sqlite;
@@ -29,6 +30,8 @@ pub use claim::{BulkRoom, Claimed, Claiming, Claims, Offer, Room};
 pub use finish::{End, Step};
 use inbox::{Haste, Inbox};
 pub use open::OpenError;
+use queue::Change;
+pub use queue::Queue;
 pub use read::{Filter, Found, Kept, ReadError, Recorded, RecordedDelivery, State};
 pub use replay::{Again, Replayed};
 use sqlite::Group;
@@ -63,46 +66,6 @@ struct Shared {
     pauses: Mutex<Vec<Pause>>,
     /// The sources that had deliveries due or to come, when they were last looked for.
     waiting_sources: Mutex<Vec<String>>,
-}
-
-/// What the queue holds after the last transaction: deliveries by their state.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Queue {
-    pub new: i64,
-    pub retrying: i64,
-    pub sending: i64,
-    pub dead: i64,
-    /// When the oldest unfinished delivery was accepted.
-    pub oldest: Option<Millis>,
-    /// Whether the store could be written of late.
-    pub writable: bool,
-    /// The disk has less room than it was to have.
-    pub disk_full: bool,
-    /// A part of the file cannot be read.
-    pub damaged: bool,
-}
-
-impl Queue {
-    /// Deliveries that are not finished.
-    pub fn waiting(&self) -> i64 {
-        self.new + self.retrying + self.sending
-    }
-}
-
-/// How many deliveries come to a state and leave one, within a transaction.
-#[derive(Clone, Copy, Debug, Default)]
-struct Change {
-    new: i64,
-    retrying: i64,
-    sending: i64,
-    dead: i64,
-}
-
-impl Change {
-    /// So many deliveries that wait for an attempt come, or go: never attempted, or attempted before.
-    fn wait(&mut self, attempts: i64, count: i64) {
-        *(if attempts == 0 { &mut self.new } else { &mut self.retrying }) += count;
-    }
 }
 
 /// What became of an event.
@@ -398,12 +361,7 @@ impl Shared {
 
     /// Takes what a transaction has changed, all at once for whoever looks.
     fn apply(&self, change: Change, oldest: Option<Millis>) {
-        let mut queue = self.queue();
-        queue.new += change.new;
-        queue.retrying += change.retrying;
-        queue.sending += change.sending;
-        queue.dead += change.dead;
-        queue.oldest = oldest;
+        self.queue().apply(change, oldest);
     }
 }
 
