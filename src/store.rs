@@ -2,6 +2,7 @@
 //! into one transaction, so that many webhooks share one write to disk.
 
 mod accept;
+mod checkpoint;
 mod claim;
 mod disk;
 mod finish;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Error, ErrorCode, OptionalExtension, Transaction, TransactionBehavior};
 
+use super::checkpoint::Checkpoints;
 use super::writer::Work;
 use super::{Change, Pause, Queue, Unavailable, steer};
 use crate::units::Millis;
@@ -88,6 +89,8 @@ const MIGRATIONS: [&str; 2] = [
 const BUSY_TIME: Duration = Duration::from_secs(5);
 
 pub struct Database {
+    // Its connection is closed first: the last one puts all in order.
+    checkpoints: Checkpoints,
     connection: Connection,
 }
 
@@ -123,7 +126,7 @@ pub struct Done {
 
 impl Database {
     pub fn open(path: &Path) -> Result<Self> {
-        let connection = Connection::open(path)?;
+        let mut connection = Connection::open(path)?;
         connection.busy_timeout(BUSY_TIME)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
@@ -134,7 +137,7 @@ impl Database {
         // Whoever adds or removes a delivery has its event at hand; to check that costs a look-up each time.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, false)?;
         connection.set_prepared_statement_cache_capacity(64);
-        Ok(Self { connection })
+        Ok(Self { checkpoints: Checkpoints::start(path, &mut connection)?, connection })
     }
 
     /// Brings the schema up to date. One that is newer than this program is left as it is: its version.
@@ -169,6 +172,11 @@ impl Database {
         let oldest = oldest(&transaction)?;
         transaction.commit()?;
         Ok(Recovered { change, oldest, pauses })
+    }
+
+    /// Keeps the log of changes short. Nobody waits for it.
+    pub fn shorten_log(&mut self) {
+        self.checkpoints.follow(&self.connection);
     }
 
     /// Empties the log of changes, in which what was erased still stands. False if somebody reads

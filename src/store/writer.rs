@@ -27,6 +27,7 @@ pub fn write_groups(database: Database, inbox: &Arc<Inbox>, shared: &Shared) {
         if abandoned {
             return;
         }
+        writer.database.shorten_log();
         writer.empty_log();
     }
 }
