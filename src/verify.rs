@@ -171,11 +171,14 @@ impl<'a> Signed<'a> {
         let missing = |names: [&'static str; 3]| -> Vec<&'static str> {
             names.into_iter().filter(|name| headers.get(*name).is_none_or(|value| value.is_empty())).collect()
         };
-        let names = match (missing(SVIX), missing(WEBHOOK)) {
-            (svix, _) if svix.is_empty() => SVIX,
-            (_, webhook) if webhook.is_empty() => WEBHOOK,
-            (svix, webhook) if webhook.len() < svix.len() => return Err(Rejection::MissingHeaders(webhook)),
-            (svix, _) => return Err(Rejection::MissingHeaders(svix)),
+        let svix = missing(SVIX);
+        let names = match svix.is_empty() {
+            true => SVIX,
+            false => match missing(WEBHOOK) {
+                webhook if webhook.is_empty() => WEBHOOK,
+                webhook if webhook.len() < svix.len() => return Err(Rejection::MissingHeaders(webhook)),
+                _ => return Err(Rejection::MissingHeaders(svix)),
+            },
         };
         let [id, timestamp, signature] = names.map(|name| single(headers, name));
         Ok(Self { id: id?, timestamp: timestamp?, signature: signature? })
