@@ -91,7 +91,7 @@ fn keeping(criterion: &mut Criterion) {
             for received in all {
                 let event = verify(&source, &secrets, received, now()).expect("an event");
                 let (decision, store) = (rules.decide(&event), store.clone());
-                keeping.spawn(async move { store.accept(event, decision, NO_LIMIT).await });
+                keeping.spawn(async move { store.accept(&event, &decision, NO_LIMIT).await });
             }
             assert!(keeping.join_all().await.iter().all(|kept| *kept == Ok(Receipt::Accepted)));
         });

@@ -85,7 +85,7 @@ pub async fn receive(
     let (routes, revision) = (decision.routes.clone(), decision.revision.clone());
     let receipt = match before {
         Before::Kept(store) => {
-            let kept = keep(store, metrics, event, decision, rules.settings.queue_limit);
+            let kept = keep(store, metrics, &event, &decision, rules.settings.queue_limit);
             // Kept or not is not known then, and a resend will find out.
             timeout_at(deadline, kept).await.unwrap_or(Err(Refusal::Unavailable("the store is too slow")))?
         }
@@ -106,22 +106,20 @@ pub async fn receive(
 async fn keep(
     store: &Store,
     metrics: &Metrics,
-    event: Event,
-    decision: Decision,
+    event: &Event,
+    decision: &Decision,
     queue_limit: u64,
 ) -> Result<store::Receipt, Refusal> {
-    let (source, event_id, kind) = (event.source.clone(), event.id.clone(), event.kind().map(str::to_owned));
-    let routes = decision.routes.clone();
-    let unsendable = unsendable(&decision.deliveries);
+    let Event { source, id, .. } = event;
     let receipt = store.accept(event, decision, queue_limit).await?;
     match &receipt {
         store::Receipt::Accepted => {
-            metrics.event(&source, kind.as_deref(), &routes);
-            metrics.unsendable(&source, &event_id, &unsendable);
+            metrics.event(source, event.kind(), &decision.routes);
+            metrics.unsendable(source, id, &unsendable(&decision.deliveries));
         }
         store::Receipt::Duplicate { replayed: Some(Replayed { sent, expired, dead, left, .. }), .. } => {
-            tracing::info!(%source, event = event_id, sent, expired, dead = dead.len(), left, "replayed");
-            metrics.unsendable(&source, &event_id, dead);
+            tracing::info!(%source, event = id, sent, expired, dead = dead.len(), left, "replayed");
+            metrics.unsendable(source, id, dead);
         }
         store::Receipt::Duplicate { .. } => {}
     }

@@ -49,7 +49,7 @@ pub struct Route {
 }
 
 /// What the rules say about an event: all of it from one revision.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Decision {
     pub deliveries: Vec<Delivery>,
     /// The routes that want the event.

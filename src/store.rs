@@ -7,6 +7,7 @@ mod disk;
 mod finish;
 mod inbox;
 mod open;
+mod queue;
 mod read;
 mod replay;
 mod sqlite;
@@ -24,10 +25,13 @@ use tokio::sync::oneshot;
 use crate::rules::Decision;
 use crate::units::{self, Millis};
 use crate::verify::Event;
+use accept::{Arrival, Arrived};
 pub use claim::{BulkRoom, Claimed, Claiming, Claims, Offer, Room};
 pub use finish::{End, Step};
 use inbox::{Haste, Inbox};
 pub use open::OpenError;
+use queue::Change;
+pub use queue::Queue;
 pub use read::{Filter, Found, Kept, ReadError, Recorded, RecordedDelivery, State};
 pub use replay::{Again, Replayed};
 use sqlite::Group;
@@ -62,46 +66,6 @@ struct Shared {
     pauses: Mutex<Vec<Pause>>,
     /// The sources that had deliveries due or to come, when they were last looked for.
     waiting_sources: Mutex<Vec<String>>,
-}
-
-/// What the queue holds after the last transaction: deliveries by their state.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Queue {
-    pub new: i64,
-    pub retrying: i64,
-    pub sending: i64,
-    pub dead: i64,
-    /// When the oldest unfinished delivery was accepted.
-    pub oldest: Option<Millis>,
-    /// Whether the store could be written of late.
-    pub writable: bool,
-    /// The disk has less room than it was to have.
-    pub disk_full: bool,
-    /// A part of the file cannot be read.
-    pub damaged: bool,
-}
-
-impl Queue {
-    /// Deliveries that are not finished.
-    pub fn waiting(&self) -> i64 {
-        self.new + self.retrying + self.sending
-    }
-}
-
-/// How many deliveries come to a state and leave one, within a transaction.
-#[derive(Clone, Copy, Debug, Default)]
-struct Change {
-    new: i64,
-    retrying: i64,
-    sending: i64,
-    dead: i64,
-}
-
-impl Change {
-    /// So many deliveries that wait for an attempt come, or go: never attempted, or attempted before.
-    fn wait(&mut self, attempts: i64, count: i64) {
-        *(if attempts == 0 { &mut self.new } else { &mut self.retrying }) += count;
-    }
 }
 
 /// What became of an event.
@@ -157,13 +121,28 @@ impl Store {
         Ok(Self { handle: Arc::new(Handle { inbox }), shared })
     }
 
-    /// Keeps an event with its deliveries, once. When this returns, it is on disk.
+    /// Keeps an event with its deliveries, once. When this returns, it is on disk. A resend of an event of which something
+    /// is dead does the same as a replay.
     ///
     /// # Errors
     /// It cannot be kept now.
-    pub async fn accept(&self, event: Event, decision: Decision, queue_limit: u64) -> Result<Receipt, Unavailable> {
-        let accept = move |group: &mut Group<'_>| accept::accept(group, &event, &decision, queue_limit);
-        self.write(Haste::Now, accept).await.unwrap_or(Err(Unavailable::NotWritable))
+    pub async fn accept(&self, event: &Event, decision: &Decision, queue_limit: u64) -> Result<Receipt, Unavailable> {
+        let mut replayed = None;
+        loop {
+            let arrival = Arrival::new(event, decision);
+            let accept = move |group: &mut Group<'_>| accept::accept(group, &arrival, queue_limit);
+            match self.write(Haste::Now, accept).await.unwrap_or(Err(Unavailable::NotWritable))? {
+                Arrived::Accepted => return Ok(Receipt::Accepted),
+                Arrived::Duplicate { has_dead: true, .. } if replayed.is_none() => {
+                    let (event, decision, moment) = (event.clone(), decision.clone(), event.received_at);
+                    let done = self.replay(event, decision, Again::dead(), queue_limit, moment).await?;
+                    replayed = Some(done.unwrap_or_default());
+                }
+                Arrived::Duplicate { routes, revision, .. } => {
+                    return Ok(Receipt::Duplicate { routes, revision, replayed });
+                }
+            }
+        }
     }
 
     /// Takes what is due and has room in one of the offers, the most urgent first, for so many calls together: `now`, or
@@ -382,12 +361,7 @@ impl Shared {
 
     /// Takes what a transaction has changed, all at once for whoever looks.
     fn apply(&self, change: Change, oldest: Option<Millis>) {
-        let mut queue = self.queue();
-        queue.new += change.new;
-        queue.retrying += change.retrying;
-        queue.sending += change.sending;
-        queue.dead += change.dead;
-        queue.oldest = oldest;
+        self.queue().apply(change, oldest);
     }
 }
 

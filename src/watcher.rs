@@ -243,22 +243,28 @@ impl FileEvents {
                 let _ = changed.try_send(());
             }
         });
-        let watcher = watcher.inspect_err(|error| {
-            let hint = "on Linux, raise `fs.inotify.max_user_instances` or `fs.inotify.max_user_watches`";
-            tracing::warn!(%error, hint, "no file events; the rules are looked at every two seconds");
-        });
-        Self { path: path.to_owned(), watcher: watcher.ok() }
+        Self { path: path.to_owned(), watcher: watcher.inspect_err(warn_of_no_events).ok() }
     }
 
     /// Follows what stands at the path now: another file may have taken the place of the one before. Its folder is not
     /// watched, since the store may be in it, and would tell of every write.
     fn follow(&mut self) {
-        if let Some(watcher) = &mut self.watcher {
-            // There may be nothing to leave, or to follow.
-            let _ = watcher.unwatch(&self.path);
-            let _ = watcher.watch(&self.path, RecursiveMode::NonRecursive);
+        let Some(watcher) = &mut self.watcher else { return };
+        // There may be nothing to leave.
+        let _ = watcher.unwatch(&self.path);
+        match watcher.watch(&self.path, RecursiveMode::NonRecursive) {
+            Err(error) if self.path.exists() => {
+                warn_of_no_events(&error);
+                self.watcher = None;
+            }
+            _ => {}
         }
     }
+}
+
+fn warn_of_no_events(error: &notify::Error) {
+    let hint = "on Linux, raise `fs.inotify.max_user_instances` or `fs.inotify.max_user_watches`";
+    tracing::warn!(%error, hint, "no file events; the rules are looked at every two seconds");
 }
 
 /// The folder that a file stands in.

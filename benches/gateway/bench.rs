@@ -8,7 +8,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::load::{self, Sent};
-use crate::machine::Cores;
+use crate::machine::{self, Cores};
 use crate::novu::Novu;
 use crate::program::Program;
 use crate::rules::Rules;
@@ -17,6 +17,8 @@ use crate::webhook::Webhooks;
 
 /// As many as Svix would have open at once for an endpoint that is fast.
 pub const CONNECTIONS: usize = 16;
+/// What all stores take together, in GiB.
+const ROOM: u64 = 10;
 const WARM_UP: Duration = Duration::from_millis(500);
 
 /// Which server is measured.
@@ -37,11 +39,24 @@ pub struct Bench {
 
 impl Bench {
     /// `folder` is where stores are put: on a disk, not in memory.
-    pub fn new(cores: Cores, folder: &Path, time: Duration) -> Self {
+    ///
+    /// # Errors
+    /// How much room is missing.
+    pub fn new(cores: Cores, folder: &Path, time: Duration) -> Result<Self, String> {
         fs::create_dir_all(folder).expect("a folder");
+        for entry in fs::read_dir(folder).expect("a folder").map_while(Result::ok).map(|entry| entry.path()) {
+            // A run that was cut off has left it.
+            if entry.is_dir() {
+                fs::remove_dir_all(entry).expect("a folder that can be removed");
+            }
+        }
+        let free = machine::free_gibibytes(folder);
+        if free < ROOM {
+            return Err(format!("it needs {ROOM} GiB for a while, and {} has {free}", folder.display()));
+        }
         let folder = tempfile::tempdir_in(folder).expect("a folder");
         let stores = Stores::new(folder.path());
-        Self { cores, novu: Novu::start(), stores, time, folder }
+        Ok(Self { cores, novu: Novu::start(), stores, time, folder })
     }
 
     /// Starts a server with nothing kept.

@@ -1,6 +1,7 @@
 //! Cores, and what the kernel knows of a process.
 
 use std::fs::read_to_string;
+use std::path::Path;
 use std::time::Duration;
 
 /// Linux counts time in hundredths of a second, wherever a program can see it.
@@ -116,6 +117,12 @@ pub fn peak_memory(process: u32) -> f64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the peak");
     let kibibytes: f64 = line.trim().trim_end_matches(" kB").parse().expect("kB");
     kibibytes / 1024.0
+}
+
+/// The room on the disk of a folder.
+pub fn free_gibibytes(folder: &Path) -> u64 {
+    let disk = rustix::fs::statvfs(folder).expect("a disk");
+    (disk.f_bavail * disk.f_frsize) >> 30
 }
 
 /// The processor, as it calls itself.

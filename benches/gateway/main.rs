@@ -12,6 +12,7 @@ mod machine;
 mod measurements;
 mod novu;
 mod program;
+mod quiet;
 mod report;
 mod rules;
 mod store;
@@ -22,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::str::FromStr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bench::Bench;
 use lines::{LINES, Line};
@@ -55,9 +56,12 @@ fn measure() {
     };
     cores.leave_the_server_alone();
     let lines = selected();
-    let (rounds, seconds) = (setting("BENCH_ROUNDS", 3_usize), setting("BENCH_SECONDS", 3.5_f64));
+    let (rounds, seconds) = (setting("BENCH_ROUNDS", 5_usize), setting("BENCH_SECONDS", 3.5_f64));
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("bench");
-    let bench = Bench::new(cores, &folder, Duration::from_secs_f64(seconds));
+    let bench = match Bench::new(cores, &folder, Duration::from_secs_f64(seconds)) {
+        Ok(bench) => bench,
+        Err(why) => return println!("the gateway is not measured: {why}"),
+    };
     let results = run(&bench, &lines, rounds);
     let title = format!(
         "{} cores of {}; medians of {rounds} rounds, {seconds} s each; deskbell {}",
@@ -92,23 +96,16 @@ fn setting<T: FromStr>(name: &str, default: T) -> T {
     std::env::var(name).map_or(default, |value| value.parse().ok().unwrap_or_else(|| panic!("{name} is not a number")))
 }
 
-/// How much of the processors other programs had meanwhile. It should be next to nothing.
-pub const OTHERS: &str = "% others";
-
 /// Every measurement that a line needs, one after another, so many times.
 fn run(bench: &Bench, lines: &[&Line], rounds: usize) -> Rounds {
     let needed: BTreeSet<&str> =
         lines.iter().flat_map(|line| [Some(line.figure), line.against]).flatten().map(|(name, _)| name).collect();
+    let patience = Duration::from_secs(setting("BENCH_PATIENCE", 0));
     let mut results = Rounds::default();
     for round in 1..=rounds {
         let mut figures = BTreeMap::new();
         for measurement in MEASUREMENTS.iter().filter(|measurement| needed.contains(measurement.name)) {
-            let (started, others) = (Instant::now(), machine::processor_time_of_others());
-            let mut measured = (measurement.run)(bench);
-            let others = machine::processor_time_of_others().saturating_sub(others);
-            let share = others.as_secs_f64() / started.elapsed().as_secs_f64() / bench.cores.count() as f64;
-            measured.push((OTHERS, share * 100.0));
-            let name = measurement.name;
+            let (name, measured) = (measurement.name, quiet::measure(bench, measurement, patience));
             let said: Vec<String> =
                 measured.iter().map(|(figure, value)| format!("{} {figure}", number(*value))).collect();
             eprintln!("round {round} of {rounds}, {name}: {}", said.join(", "));

@@ -5,11 +5,8 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use crate::OTHERS;
 use crate::lines::{Bound, Figure, Line};
-
-/// What other programs may have of the processors, in percent.
-const QUIET: f64 = 5.0;
+use crate::quiet::{OTHERS, QUIET};
 
 /// What each round has measured.
 #[derive(Default)]

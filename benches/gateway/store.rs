@@ -79,7 +79,7 @@ fn wait(store: &Path, count: usize) {
             let event = Event::kept(SOURCE, &id, body, now()).expect("JSON");
             let decision = rules.decide(&event);
             let store = store.clone();
-            accepting.spawn(async move { store.accept(event, decision, NO_LIMIT).await.expect("it is kept") });
+            accepting.spawn(async move { store.accept(&event, &decision, NO_LIMIT).await.expect("it is kept") });
         }
         accepting.join_all().await;
         store.close().await;

@@ -1,55 +1,91 @@
 //! An event is kept once, with its deliveries: the unique index decides, in the same transaction.
 
+use std::sync::Arc;
+
+use hyper::body::Bytes;
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::replay::{self, Again};
+use super::Unavailable;
 use super::sqlite::{Group, Result};
-use super::{Receipt, Unavailable};
-use crate::render::Delivery;
+use crate::render::{Delivery, Priority};
 use crate::rules::Decision;
 use crate::units::Millis;
 use crate::verify::Event;
 
+/// What is kept of an event that comes. It is made by who brings the event: the writer has enough to do.
+pub struct Arrival {
+    source: Arc<str>,
+    id: String,
+    kind: Option<String>,
+    received_at: Millis,
+    body: Bytes,
+    revision: String,
+    sensitive: bool,
+    deliveries: Vec<Start>,
+}
+
+impl Arrival {
+    pub fn new(event: &Event, decision: &Decision) -> Self {
+        Self {
+            source: event.source.clone(),
+            id: event.id.clone(),
+            kind: event.kind().map(str::to_owned),
+            received_at: event.received_at,
+            body: event.body.clone(),
+            revision: decision.revision.clone(),
+            sensitive: decision.deliveries.iter().any(|delivery| delivery.sensitive),
+            deliveries: decision.deliveries.iter().map(Start::of).collect(),
+        }
+    }
+}
+
+/// What the store makes of an event that comes.
+pub enum Arrived {
+    Accepted,
+    /// It had been here before, and this is what was decided then.
+    Duplicate {
+        routes: Vec<String>,
+        revision: String,
+        has_dead: bool,
+    },
+}
+
 pub fn accept(
     group: &mut Group<'_>,
-    event: &Event,
-    decision: &Decision,
+    arrival: &Arrival,
     queue_limit: u64,
-) -> Result<std::result::Result<Receipt, Unavailable>> {
-    if let Some(known) = known(&group.transaction, event)? {
-        return duplicate(group, known, event, decision, queue_limit);
+) -> Result<std::result::Result<Arrived, Unavailable>> {
+    let Arrival { source, id: event_id, kind, received_at, body, revision, sensitive, deliveries } = arrival;
+    if let Some((id, revision)) = known(&group.transaction, source, event_id)? {
+        let (routes, has_dead) = (routes(&group.transaction, id)?, has_dead(&group.transaction, id)?);
+        return Ok(Ok(Arrived::Duplicate { routes, revision, has_dead }));
     }
-    if is_remembered(&group.transaction, event)? {
-        return Ok(Ok(Receipt::Duplicate { routes: Vec::new(), revision: decision.revision.clone(), replayed: None }));
+    if is_remembered(&group.transaction, source, event_id)? {
+        return Ok(Ok(Arrived::Duplicate { routes: Vec::new(), revision: revision.clone(), has_dead: false }));
     }
-    if let Err(unavailable) = group.room_for(decision.deliveries.len(), queue_limit) {
+    if let Err(unavailable) = group.room_for(deliveries.len(), queue_limit) {
         return Ok(Err(unavailable));
     }
     let mut statement = group.transaction.prepare_cached(
         "INSERT INTO events (source, event_id, type, received_at, revision, sensitive, body)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?;
-    let sensitive = decision.deliveries.iter().any(|delivery| delivery.sensitive);
-    let (source, revision) = (&*event.source, &decision.revision);
-    statement.execute(params![
-        source,
-        event.id,
-        event.kind(),
-        event.received_at,
-        revision,
-        sensitive,
-        &event.body[..]
-    ])?;
+    statement.execute(params![&**source, event_id, kind, received_at, revision, sensitive, &body[..]])?;
     drop(statement);
     let id = group.transaction.last_insert_rowid();
-    for delivery in &decision.deliveries {
-        insert_delivery(group, id, event, delivery, event.received_at)?;
+    for start in deliveries {
+        insert_delivery(group, id, source, start, *received_at)?;
     }
-    Ok(Ok(Receipt::Accepted))
+    Ok(Ok(Arrived::Accepted))
 }
 
 /// How a delivery starts: due, or dead if it cannot be sent as it is.
 pub struct Start {
+    route: Arc<str>,
+    transaction_id: String,
+    pub priority: Priority,
+    pub sensitive: bool,
+    pub expires_at: Option<Millis>,
     pub state: i64,
     pub request: Option<Vec<u8>>,
     pub reason: Option<&'static str>,
@@ -57,89 +93,83 @@ pub struct Start {
 
 impl Start {
     pub fn of(delivery: &Delivery) -> Self {
-        match &delivery.request {
-            Ok(request) => Self { state: 0, request: Some(request.to_string().into_bytes()), reason: None },
-            Err(unsendable) => Self { state: 3, request: None, reason: Some(unsendable.code()) },
+        let (state, request, reason) = match &delivery.request {
+            Ok(request) => (0, Some(request.to_string().into_bytes()), None),
+            Err(unsendable) => (3, None, Some(unsendable.code())),
+        };
+        Self {
+            route: delivery.route.clone(),
+            transaction_id: delivery.transaction_id.clone(),
+            priority: delivery.priority,
+            sensitive: delivery.sensitive,
+            expires_at: delivery.expires_at,
+            state,
+            request,
+            reason,
         }
     }
 }
 
 impl Group<'_> {
     /// Counts a delivery that has started.
-    pub fn started(&mut self, delivery: &Delivery) {
-        match delivery.request {
-            Ok(_) => {
+    pub fn started(&mut self, start: &Start) {
+        match start.reason {
+            None => {
                 self.change.new += 1;
                 self.due = true;
             }
-            Err(_) => self.change.dead += 1,
+            Some(_) => self.change.dead += 1,
         }
     }
 }
 
-/// Adds a delivery of an event.
-pub fn insert_delivery(group: &mut Group<'_>, id: i64, event: &Event, delivery: &Delivery, now: Millis) -> Result<()> {
+/// Adds a delivery of the event with this key.
+pub fn insert_delivery(group: &mut Group<'_>, event: i64, source: &str, start: &Start, now: Millis) -> Result<()> {
     let mut statement = group.transaction.prepare_cached(
         "INSERT INTO deliveries
              (event, source, route, transaction_id, priority, sensitive, state, due_at, expires_at, ended_at, reason, request)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
     )?;
-    let Start { state, request, reason } = Start::of(delivery);
     statement.execute(params![
-        id,
-        &*event.source,
-        &*delivery.route,
-        delivery.transaction_id,
-        delivery.priority as i64,
-        delivery.sensitive,
-        state,
+        event,
+        source,
+        &*start.route,
+        start.transaction_id,
+        start.priority as i64,
+        start.sensitive,
+        start.state,
         now,
-        delivery.expires_at,
-        reason.map(|_| now),
-        reason,
-        request,
+        start.expires_at,
+        start.reason.map(|_| now),
+        start.reason,
+        start.request,
     ])?;
     drop(statement);
-    group.started(delivery);
+    group.started(start);
     Ok(())
 }
 
 /// The key of an event that is kept, and the revision that decided it.
 type Known = (i64, String);
 
-pub fn known(transaction: &Transaction<'_>, event: &Event) -> Result<Option<Known>> {
+pub fn known(transaction: &Transaction<'_>, source: &str, event_id: &str) -> Result<Option<Known>> {
     let mut statement =
         transaction.prepare_cached("SELECT id, revision FROM events WHERE event_id = ?1 AND source = ?2")?;
-    statement.query_row(params![event.id, &*event.source], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+    statement.query_row([event_id, source], |row| Ok((row.get(0)?, row.get(1)?))).optional()
 }
 
-fn is_remembered(transaction: &Transaction<'_>, event: &Event) -> Result<bool> {
-    let mut statement = transaction.prepare_cached("SELECT 1 FROM remembered WHERE event_id = ?1 AND source = ?2")?;
-    statement.exists(params![event.id, &*event.source])
+fn is_remembered(transaction: &Transaction<'_>, source: &str, event_id: &str) -> Result<bool> {
+    transaction
+        .prepare_cached("SELECT 1 FROM remembered WHERE event_id = ?1 AND source = ?2")?
+        .exists([event_id, source])
 }
 
-/// A resend of an event of which something is dead does the same as a replay.
-fn duplicate(
-    group: &mut Group<'_>,
-    (id, revision): Known,
-    event: &Event,
-    decision: &Decision,
-    queue_limit: u64,
-) -> Result<std::result::Result<Receipt, Unavailable>> {
-    let mut replayed = None;
-    if has_dead(&group.transaction, id)? {
-        match replay::replay(group, event, decision, &Again::dead(), queue_limit, event.received_at)? {
-            Ok(done) => replayed = done,
-            Err(unavailable) => return Ok(Err(unavailable)),
-        }
-    }
-    let mut statement = group
-        .transaction
-        .prepare_cached("SELECT route FROM deliveries WHERE event = ?1 GROUP BY route ORDER BY min(id)")?;
-    let routes = statement.query_map([id], |row| row.get(0))?.collect::<Result<_>>()?;
-    Ok(Ok(Receipt::Duplicate { routes, revision, replayed }))
+fn routes(transaction: &Transaction<'_>, event: i64) -> Result<Vec<String>> {
+    let mut statement =
+        transaction.prepare_cached("SELECT route FROM deliveries WHERE event = ?1 GROUP BY route ORDER BY min(id)")?;
+    statement.query_map([event], |row| row.get(0))?.collect()
 }
 
-fn has_dead(transaction: &Transaction<'_>, id: i64) -> Result<bool> {
-    transaction.prepare_cached("SELECT 1 FROM deliveries WHERE event = ?1 AND state = 3")?.exists([id])
+fn has_dead(transaction: &Transaction<'_>, event: i64) -> Result<bool> {
+    transaction.prepare_cached("SELECT 1 FROM deliveries WHERE event = ?1 AND state = 3")?.exists([event])
 }

@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use rusqlite::{Transaction, params};
+use rusqlite::{Row, Transaction, params};
 use tokio::sync::oneshot;
 
 use super::inbox::Inbox;
@@ -144,7 +144,7 @@ fn claim_one(group: &mut Group<'_>, mut look: Look<'_>, room: Room) -> Result<Cl
     if room.probe {
         let longest = look.longest_due(group)?;
         claims.next_due = look.next_due(group, longest.is_none())?;
-        claims.claimed.extend(longest.map(|due| take(group, &due)).transpose()?);
+        claims.claimed = take(group, longest.as_slice())?;
         return Ok(claims);
     }
     let mut single = look.due(group, &[Priority::High], room.calls)?;
@@ -155,9 +155,7 @@ fn claim_one(group: &mut Group<'_>, mut look: Look<'_>, room: Room) -> Result<Cl
     match room.bulk.and_then(|bulk| for_one_call(&others, bulk)) {
         Some(count) => {
             all &= count == others.len();
-            for due in &others[..count] {
-                claims.bulk.push(take(group, due)?);
-            }
+            claims.bulk = take(group, &others[..count])?;
         }
         None => {
             all &= others.len() <= calls;
@@ -165,9 +163,7 @@ fn claim_one(group: &mut Group<'_>, mut look: Look<'_>, room: Room) -> Result<Cl
             single.extend(others);
         }
     }
-    for due in &single {
-        claims.claimed.push(take(group, due)?);
-    }
+    claims.claimed = take(group, &single)?;
     claims.next_due = look.next_due(group, all)?;
     Ok(claims)
 }
@@ -273,35 +269,40 @@ fn lay_aside(group: &Group<'_>, due: &Due) -> Result<()> {
     group.transaction.prepare_cached("UPDATE deliveries SET state = -1 WHERE id = ?1")?.execute([due.id]).map(drop)
 }
 
-fn take(group: &mut Group<'_>, due: &Due) -> Result<Claimed> {
-    let transaction = &group.transaction;
-    let mut look = transaction.prepare_cached(
-        "SELECT event, transaction_id, attempts + 1, definite_errors, waited, deliveries.expires_at, request, event_id, received_at
+fn take(group: &mut Group<'_>, due: &[Due]) -> Result<Vec<Claimed>> {
+    let mut look = group.transaction.prepare_cached(
+        "SELECT event, transaction_id, attempts + 1, definite_errors, waited, expires_at, request, event_id, received_at
          FROM deliveries JOIN events ON events.id = event WHERE deliveries.id = ?1",
     )?;
-    let claimed = look.query_row([due.id], |row| {
-        Ok(Claimed {
-            id: due.id,
-            source: due.source.clone(),
-            route: (&*due.route).into(),
-            event: row.get(0)?,
-            transaction_id: row.get(1)?,
-            attempts: row.get(2)?,
-            definite_errors: row.get(3)?,
-            waited: row.get(4)?,
-            expires_at: row.get(5)?,
-            request: row.get::<_, Option<Vec<u8>>>(6)?.unwrap_or_default(),
-            event_id: row.get(7)?,
-            accepted_at: row.get(8)?,
-            seal: PhantomData,
-        })
-    })?;
+    // Both in one, with `RETURNING`, would make SQLite copy each page for the case that it fails half-way.
     let mut take =
-        transaction.prepare_cached("UPDATE deliveries SET state = 1, attempts = attempts + 1 WHERE id = ?1")?;
-    take.execute([due.id])?;
-    group.change.wait(due.attempts, -1);
-    group.change.sending += 1;
-    Ok(claimed)
+        group.transaction.prepare_cached("UPDATE deliveries SET state = 1, attempts = attempts + 1 WHERE id = ?1")?;
+    let mut taken = Vec::with_capacity(due.len());
+    for due in due {
+        taken.push(look.query_row([due.id], |row| claimed(row, due))?);
+        take.execute([due.id])?;
+        group.change.wait(due.attempts, -1);
+        group.change.sending += 1;
+    }
+    Ok(taken)
+}
+
+fn claimed(row: &Row<'_>, due: &Due) -> Result<Claimed> {
+    Ok(Claimed {
+        id: due.id,
+        source: due.source.clone(),
+        route: (&*due.route).into(),
+        event: row.get(0)?,
+        transaction_id: row.get(1)?,
+        attempts: row.get(2)?,
+        definite_errors: row.get(3)?,
+        waited: row.get(4)?,
+        expires_at: row.get(5)?,
+        request: row.get::<_, Option<Vec<u8>>>(6)?.unwrap_or_default(),
+        event_id: row.get(7)?,
+        accepted_at: row.get(8)?,
+        seal: PhantomData,
+    })
 }
 
 /// When the next delivery of these sources is due.

@@ -85,7 +85,7 @@ pub fn replay(
     queue_limit: u64,
     now: Millis,
 ) -> Result<std::result::Result<Option<Replayed>, Unavailable>> {
-    let Some((id, _)) = known(&group.transaction, event)? else { return Ok(Ok(None)) };
+    let Some((id, _)) = known(&group.transaction, &event.source, &event.id)? else { return Ok(Ok(None)) };
     let wanted = |delivery: &&Delivery| again.route.as_ref().is_none_or(|route| *route == delivery.route);
     let deliveries: Vec<&Delivery> = decision.deliveries.iter().filter(wanted).collect();
     if let Err(unavailable) = group.room_for(deliveries.len(), queue_limit) {
@@ -113,7 +113,7 @@ pub fn replay(
                 if count > 0 {
                     delivery.rename(count);
                 }
-                insert_delivery(group, id, event, &delivery, now)?;
+                insert_delivery(group, id, &event.source, &Start::of(&delivery), now)?;
                 replayed.count(&delivery, now);
             }
             Some(Row { state: State::Delivered, .. }) => replayed.delivered += 1,
@@ -172,21 +172,21 @@ fn revive(group: &mut Group<'_>, row: &Row, delivery: &mut Delivery, now: Millis
              attempts = 0, waited = 0, ended_at = ?7, reason = ?8, answer = NULL, request = ?9
          WHERE id = ?1",
     )?;
-    let Start { state, request, reason } = Start::of(delivery);
+    let start = Start::of(delivery);
     statement.execute(params![
         row.id,
-        delivery.priority as i64,
-        delivery.sensitive,
-        state,
+        start.priority as i64,
+        start.sensitive,
+        start.state,
         now,
-        delivery.expires_at,
-        reason.map(|_| now),
-        reason,
-        request,
+        start.expires_at,
+        start.reason.map(|_| now),
+        start.reason,
+        start.request,
     ])?;
     drop(statement);
     group.change.dead -= i64::from(row.state == State::Dead);
-    group.started(delivery);
+    group.started(&start);
     Ok(())
 }
 

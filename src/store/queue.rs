@@ -1,0 +1,51 @@
+//! How many deliveries there are, and what one transaction makes of that.
+
+use crate::units::Millis;
+
+/// What the queue holds after the last transaction: deliveries by their state.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Queue {
+    pub new: i64,
+    pub retrying: i64,
+    pub sending: i64,
+    pub dead: i64,
+    /// When the oldest unfinished delivery was accepted.
+    pub oldest: Option<Millis>,
+    /// Whether the store could be written of late.
+    pub writable: bool,
+    /// The disk has less room than it was to have.
+    pub disk_full: bool,
+    /// A part of the file cannot be read.
+    pub damaged: bool,
+}
+
+impl Queue {
+    /// Deliveries that are not finished.
+    pub fn waiting(&self) -> i64 {
+        self.new + self.retrying + self.sending
+    }
+
+    pub(super) fn apply(&mut self, change: Change, oldest: Option<Millis>) {
+        self.new += change.new;
+        self.retrying += change.retrying;
+        self.sending += change.sending;
+        self.dead += change.dead;
+        self.oldest = oldest;
+    }
+}
+
+/// How many deliveries come to a state and leave one, within a transaction.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Change {
+    pub new: i64,
+    pub retrying: i64,
+    pub sending: i64,
+    pub dead: i64,
+}
+
+impl Change {
+    /// So many deliveries that wait for an attempt come, or go: never attempted, or attempted before.
+    pub fn wait(&mut self, attempts: i64, count: i64) {
+        *(if attempts == 0 { &mut self.new } else { &mut self.retrying }) += count;
+    }
+}
