@@ -64,7 +64,7 @@ impl Event {
         Self { source, id: id.to_owned(), body, json, kind, received_at, seal: PhantomData }
     }
 
-    /// Forgets what the bytes say, once it is decided: others than who has read it would have to free it.
+    /// Forgets what the bytes say, once it is decided: that takes ten times their room, and a disk takes its time.
     pub fn forget_json(&mut self) {
         self.json = Value::Null;
     }
