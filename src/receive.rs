@@ -77,8 +77,9 @@ pub async fn receive(
 ) -> Result<Receipt, Refusal> {
     let deadline = Instant::now() + KEEP_TIME;
     let (source, secrets) = rules.source(&received.source).ok_or(Refusal::UnknownSource)?;
-    let event = verify::verify(source, secrets, received, now).map_err(Refusal::Rejected)?;
+    let mut event = verify::verify(source, secrets, received, now).map_err(Refusal::Rejected)?;
     let decision = rules.decide(&event);
+    event.forget_json();
 
     let event_id = event.id.clone();
     let (routes, revision) = (decision.routes.clone(), decision.revision.clone());

@@ -1,6 +1,8 @@
 //! Log lines go to stderr through a thread of their own: under load many share one write, and nobody waits for whoever
 //! reads them.
 
+mod json;
+
 use std::io::{self, IsTerminal, Write};
 use std::mem::take;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -13,6 +15,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::{Failure, NOT_FINE};
+use json::Json;
 
 /// Lines are written no more often than this, but for warnings.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -50,10 +53,12 @@ pub fn start(format: Option<LogFormat>, text_by_default: bool) -> Result<(), Fai
         .map_err(|error| Failure::new(NOT_FINE, format!("the log cannot be written: {error}")))?;
     let registry = tracing_subscriber::registry().with(targets);
     let lines = Lines { at_once: level > LevelFilter::INFO };
-    let layer = tracing_subscriber::fmt::layer().with_writer(lines).with_target(false);
     let started = match text {
-        true => registry.with(layer.with_ansi(terminal)).try_init(),
-        false => registry.with(layer.json().flatten_event(true).with_current_span(false)).try_init(),
+        true => {
+            let text = tracing_subscriber::fmt::layer().with_writer(lines).with_target(false).with_ansi(terminal);
+            registry.with(text).try_init()
+        }
+        false => registry.with(Json(lines)).try_init(),
     };
     // Only fails if logging runs already.
     drop(started);
@@ -142,26 +147,33 @@ struct Lines {
     at_once: bool,
 }
 
-impl<'a> MakeWriter<'a> for Lines {
-    type Writer = Line;
+impl Lines {
+    fn add(&self, line: &[u8], level: Level) {
+        LOG.add(line, self.at_once || level <= Level::WARN);
+    }
+}
 
-    fn make_writer(&'a self) -> Line {
-        Line { urgent: true }
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Line<'a>;
+
+    fn make_writer(&'a self) -> Line<'a> {
+        Line { lines: self, level: Level::WARN }
     }
 
-    fn make_writer_for(&'a self, about: &Metadata<'_>) -> Line {
-        Line { urgent: self.at_once || *about.level() <= Level::WARN }
+    fn make_writer_for(&'a self, about: &Metadata<'_>) -> Line<'a> {
+        Line { lines: self, level: *about.level() }
     }
 }
 
 /// Takes one line, which comes as a whole.
-struct Line {
-    urgent: bool,
+struct Line<'a> {
+    lines: &'a Lines,
+    level: Level,
 }
 
-impl Write for Line {
+impl Write for Line<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        LOG.add(line, self.urgent);
+        self.lines.add(line, self.level);
         Ok(line.len())
     }
 
