@@ -22,11 +22,14 @@ use crate::units::Millis;
 /// How far a timestamp may be from now, in seconds, inclusive (Svix: five minutes).
 const TOLERANCE_SECONDS: i64 = 300;
 
+/// The bytes of a request. A clone of them is no copy.
+pub type Body = Bytes;
+
 /// A request on a webhook address, before anything is believed of it.
 pub struct Received {
     pub source: String,
     pub headers: HeaderMap,
-    pub body: Bytes,
+    pub body: Body,
 }
 
 /// A webhook that its source has signed (or a sample, where nothing is sent).
@@ -37,7 +40,7 @@ pub struct Event {
     /// The `svix-id`: the same on every retry, resend and endpoint.
     pub id: String,
     /// The bytes as they were signed.
-    pub body: Bytes,
+    pub body: Body,
     /// What the bytes say.
     pub json: Value,
     kind: Option<String>,

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use hyper::body::Bytes;
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::Unavailable;
@@ -10,7 +9,7 @@ use super::sqlite::{Group, Result};
 use crate::render::{Delivery, Priority};
 use crate::rules::Decision;
 use crate::units::Millis;
-use crate::verify::Event;
+use crate::verify::{Body, Event};
 
 /// What is kept of an event that comes. It is made by who brings the event: the writer has enough to do.
 pub struct Arrival {
@@ -18,7 +17,7 @@ pub struct Arrival {
     id: String,
     kind: Option<String>,
     received_at: Millis,
-    body: Bytes,
+    body: Body,
     revision: String,
     sensitive: bool,
     deliveries: Vec<Start>,
