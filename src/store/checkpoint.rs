@@ -37,6 +37,7 @@ impl Checkpoints {
         let (asks, asked) = channel();
         let (end, ends) = channel();
         let work = move || {
+            step_back();
             for () in asked {
                 checkpoint(&connection);
                 let _ = end.send(());
@@ -60,6 +61,15 @@ impl Checkpoints {
                 checkpoint(writer);
             }
         }
+    }
+}
+
+/// Lets those go first who have something to answer: on one core, this thread would keep them waiting.
+fn step_back() {
+    // Elsewhere it would concern the whole process.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(None, 19) {
+        tracing::debug!(%error, "checkpoints have the priority of everything else");
     }
 }
 
