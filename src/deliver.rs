@@ -31,6 +31,9 @@ const PROBE: Millis = 1_000;
 /// How long a claim waits for more attempts to end, so that it is worth its write to disk.
 const GATHER: Millis = 2;
 
+/// So many ends are reported before others get their turn.
+const AT_A_TIME: usize = 8;
+
 /// Delivers what the store holds.
 #[derive(Clone)]
 pub struct Deliverer {
@@ -212,8 +215,10 @@ impl Deliverer {
         let moment = now();
         let ends = ended.iter().map(|(claimed, step, _)| End::new(claimed, step.clone())).collect();
         self.store.finish(ends, moment).await;
-        for (claimed, step, outcome) in &ended {
-            self.report(claimed, step, outcome, moment);
+        for some in ended.chunks(AT_A_TIME) {
+            some.iter().for_each(|(claimed, step, outcome)| self.report(claimed, step, outcome, moment));
+            // Webhooks that have come meanwhile go first.
+            tokio::task::yield_now().await;
         }
     }
 

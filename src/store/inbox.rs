@@ -10,6 +10,8 @@ use super::writer::Work;
 
 /// So many works are worth a write, whatever else is about to come.
 const ENOUGH: usize = 64;
+/// Fewer webhooks than this are worth a write of their own.
+const FEW: usize = 8;
 /// The most that one transaction takes.
 const GROUP: usize = 256;
 /// How long a work waits for others that nobody is in a hurry for either.
@@ -32,7 +34,10 @@ pub struct Inbox {
 
 #[derive(Default)]
 struct Waiting {
-    works: Vec<Work>,
+    /// What somebody waits for.
+    now: Vec<Work>,
+    /// What is written with the next ones.
+    soon: Vec<Work>,
     /// What is to be done as soon as something is due: it takes what is due.
     claim: Option<Work>,
     /// The claim is not to wait for that.
@@ -42,6 +47,8 @@ struct Waiting {
     /// Somebody will say so before long.
     gathering: bool,
     lingering: bool,
+    /// How often the writer has taken what could wait.
+    taken: u64,
     closing: Option<oneshot::Sender<()>>,
     closed: bool,
 }
@@ -50,6 +57,8 @@ struct Waiting {
 #[derive(Default)]
 pub struct Group {
     pub works: Vec<Work>,
+    /// So few that they are answered before anything else is done: what could wait, and what they make due.
+    pub few: bool,
     /// It is the last one.
     pub closing: Option<oneshot::Sender<()>>,
     /// Nobody has a handle to the store any more.
@@ -63,19 +72,32 @@ impl Inbox {
         if waiting.closed {
             return;
         }
-        waiting.works.push(work);
-        if waiting.works.len() >= ENOUGH {
+        match haste {
+            Haste::Now => waiting.now.push(work),
+            Haste::Soon => waiting.soon.push(work),
+        }
+        if waiting.now.len() + waiting.soon.len() >= ENOUGH {
             self.begin(&mut waiting);
         } else if haste == Haste::Now {
             self.gather(&mut waiting);
         } else if !waiting.gathering && !std::mem::replace(&mut waiting.lingering, true) {
-            let inbox = self.clone();
-            tokio::spawn(async move {
-                tokio::time::sleep(LINGER).await;
-                let mut waiting = inbox.lock();
+            tokio::spawn(self.clone().linger(waiting.taken));
+        }
+    }
+
+    /// Lets the writer begin once something has waited for long enough that nobody is in a hurry for.
+    async fn linger(self: Arc<Self>, mut taken: u64) {
+        loop {
+            tokio::time::sleep(LINGER).await;
+            let mut waiting = self.lock();
+            if waiting.soon.is_empty() || waiting.taken == taken {
                 waiting.lingering = false;
-                inbox.begin(&mut waiting);
-            });
+                if !waiting.soon.is_empty() {
+                    self.begin(&mut waiting);
+                }
+                return;
+            }
+            taken = waiting.taken;
         }
     }
 
@@ -131,13 +153,17 @@ impl Inbox {
         if !std::mem::replace(&mut waiting.begin, false) {
             return Group::default();
         }
-        let count = waiting.works.len().min(GROUP);
-        let works = waiting.works.drain(..count).collect();
-        let is_last = waiting.works.is_empty();
+        let first = waiting.now.len().min(GROUP);
+        let few = (1..FEW).contains(&first);
+        let then = if few { 0 } else { waiting.soon.len().min(GROUP - first) };
+        let mut works: Vec<Work> = waiting.now.drain(..first).collect();
+        works.extend(waiting.soon.drain(..then));
+        waiting.taken += u64::from(!few);
+        let is_last = waiting.now.is_empty() && waiting.soon.is_empty();
         waiting.begin = !is_last;
         let closed = waiting.closed && is_last;
         let closing = if closed { waiting.closing.take() } else { None };
-        Group { works, abandoned: closed && closing.is_none(), closing }
+        Group { works, few, abandoned: closed && closing.is_none(), closing }
     }
 
     /// Lets the writer begin once all tasks that are ready have run: they may have something to write too.

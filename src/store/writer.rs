@@ -17,8 +17,8 @@ pub type Work = Box<dyn FnMut(&mut Group<'_>) -> sqlite::Result<()> + Send>;
 pub fn write_groups(database: Database, inbox: &Arc<Inbox>, shared: &Shared) {
     let mut writer = Writer { database, inbox, shared, failed_at: None, erased: false, emptied_at: None };
     loop {
-        let inbox::Group { works, closing, abandoned } = inbox.take(PROBE);
-        writer.write(works);
+        let inbox::Group { works, few, closing, abandoned } = inbox.take(PROBE);
+        writer.write(works, few);
         if let Some(reply) = closing {
             drop(writer);
             let _ = reply.send(());
@@ -46,17 +46,19 @@ struct Writer<'a> {
 impl Writer<'_> {
     /// Everything in one transaction. If that fails, each work gets its own: what cannot be done keeps nothing else back.
     /// What failed is dropped with its reply, which tells who asked.
-    fn write(&mut self, mut works: Vec<Work>) {
-        let claim = |due| self.inbox.claim(due);
-        let first = if works.is_empty() { claim(false) } else { None };
-        works.extend(first);
+    fn write(&mut self, mut works: Vec<Work>, few: bool) {
+        if works.is_empty() {
+            works.extend(self.inbox.claim(false));
+        }
         if works.is_empty() && self.failed_at.is_none() {
             return;
         }
+        let inbox = self.inbox.clone();
+        let claim = |due| if few { None } else { inbox.claim(due) };
         match self.try_write(&mut works, claim) {
-            Ok(_) => self.succeeded(),
+            Ok(due) => self.succeeded(due && few),
             Err(error) if works.len() > 1 && !sqlite::is_busy(&error) => {
-                works.into_iter().for_each(|work| self.write_alone(work))
+                works.into_iter().for_each(|work| self.write_alone(work));
             }
             Err(error) => self.failed(&error),
         }
@@ -64,12 +66,7 @@ impl Writer<'_> {
 
     fn write_alone(&mut self, work: Work) {
         match self.try_write(&mut vec![work], |_| None) {
-            Ok(due) => {
-                self.succeeded();
-                if due {
-                    self.inbox.something_due();
-                }
-            }
+            Ok(due) => self.succeeded(due),
             Err(error) => self.failed(&error),
         }
     }
@@ -84,7 +81,10 @@ impl Writer<'_> {
         Ok(done.due)
     }
 
-    fn succeeded(&mut self) {
+    fn succeeded(&mut self, due: bool) {
+        if due {
+            self.inbox.something_due();
+        }
         // Some writes may succeed and others not. That is no coming and going.
         if self.failed_at.is_some_and(|at| at.elapsed() >= PROBE) {
             self.failed_at = None;
