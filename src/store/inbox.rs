@@ -145,13 +145,13 @@ impl Inbox {
         self.begin(&mut waiting);
     }
 
-    /// What is to be written together, after `patience` at the latest.
-    pub fn take(&self, patience: Duration) -> Group {
+    /// What is to be written together; none if nothing is, for as long as `patience`.
+    pub fn take(&self, patience: Duration) -> Option<Group> {
         let waiting = self.lock();
         let waited = self.ready.wait_timeout_while(waiting, patience, |waiting| !waiting.begin);
         let (mut waiting, _) = waited.unwrap_or_else(PoisonError::into_inner);
         if !std::mem::replace(&mut waiting.begin, false) {
-            return Group::default();
+            return None;
         }
         let first = waiting.now.len().min(GROUP);
         let few = (1..FEW).contains(&first);
@@ -160,10 +160,10 @@ impl Inbox {
         works.extend(waiting.soon.drain(..then));
         waiting.taken += u64::from(!few);
         let is_last = waiting.now.is_empty() && waiting.soon.is_empty();
-        waiting.begin = !is_last;
+        waiting.begin = !is_last || few && waiting.claim_now && waiting.claim.is_some();
         let closed = waiting.closed && is_last;
         let closing = if closed { waiting.closing.take() } else { None };
-        Group { works, few, abandoned: closed && closing.is_none(), closing }
+        Some(Group { works, few, abandoned: closed && closing.is_none(), closing })
     }
 
     /// Lets the writer begin once all tasks that are ready have run: they may have something to write too.
@@ -187,5 +187,65 @@ impl Inbox {
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn work() -> Work {
+        Box::new(|_| Ok(()))
+    }
+
+    /// What the writer takes once all tasks have run: how many works, and whether they are few.
+    async fn take(inbox: &Inbox) -> Option<(usize, bool)> {
+        for _ in 0..8 {
+            tokio::task::yield_now().await;
+        }
+        inbox.take(Duration::ZERO).map(|group| (group.works.len(), group.few))
+    }
+
+    #[tokio::test]
+    async fn what_can_wait_and_what_is_claimed_follow_a_few_webhooks_at_once() {
+        let inbox = Arc::new(Inbox::default());
+        inbox.put(work(), Haste::Soon);
+        assert_eq!(take(&inbox).await, None, "it waits for others");
+        inbox.put_claim(work(), false);
+        inbox.put(work(), Haste::Now);
+        assert_eq!(take(&inbox).await, Some((1, true)));
+        assert_eq!(take(&inbox).await, Some((1, false)));
+        assert!(inbox.claim(false).is_none(), "nothing is due");
+        inbox.something_due();
+        assert_eq!(take(&inbox).await, Some((0, false)));
+        assert!(inbox.claim(false).is_some());
+        assert_eq!(take(&inbox).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_claim_that_is_not_to_wait_is_not_forgotten_when_a_webhook_comes() {
+        let inbox = Arc::new(Inbox::default());
+        inbox.put(work(), Haste::Now);
+        inbox.put_claim(work(), true);
+        assert_eq!(take(&inbox).await, Some((1, true)));
+        assert_eq!(take(&inbox).await, Some((0, false)));
+        assert!(inbox.claim(false).is_some());
+    }
+
+    #[tokio::test]
+    async fn what_is_due_while_nobody_claims_is_there_for_the_next_claim() {
+        let inbox = Arc::new(Inbox::default());
+        assert!(inbox.claim(true).is_none());
+        inbox.put_claim(work(), false);
+        assert_eq!(take(&inbox).await, Some((0, false)));
+        assert!(inbox.claim(false).is_some());
+    }
+
+    #[tokio::test]
+    async fn many_webhooks_share_a_write_with_all_that_waits() {
+        let inbox = Arc::new(Inbox::default());
+        inbox.put(work(), Haste::Soon);
+        (0..FEW).for_each(|_| inbox.put(work(), Haste::Now));
+        assert_eq!(take(&inbox).await, Some((FEW + 1, false)));
     }
 }

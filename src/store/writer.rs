@@ -17,7 +17,7 @@ pub type Work = Box<dyn FnMut(&mut Group<'_>) -> sqlite::Result<()> + Send>;
 pub fn write_groups(database: Database, inbox: &Arc<Inbox>, shared: &Shared) {
     let mut writer = Writer { database, inbox, shared, failed_at: None, erased: false, emptied_at: None };
     loop {
-        let inbox::Group { works, few, closing, abandoned } = inbox.take(PROBE);
+        let inbox::Group { works, few, closing, abandoned } = inbox.take(PROBE).unwrap_or_default();
         writer.write(works, few);
         if let Some(reply) = closing {
             drop(writer);
