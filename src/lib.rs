@@ -6,7 +6,7 @@
 //! request ─receive─▶ Received ─verify─▶ Event ─route─▶ wanted by ─render─▶ [Delivery]
 //!                                                                              │
 //!     200 ◀── Receipt ◀── store (one transaction: the event once, its deliveries)
-//!                           │ wake
+//!                           │ due
 //!              deliver ◀── claim ── Claimed ──▶ novu ──▶ Outcome ──▶ store (done | again at | dead)
 //!                           │
 //!              observe ◀─── every arrow counts itself once
@@ -22,8 +22,10 @@
 //!   was promised, and delivering knows nothing of rules.
 //! - **The unique index decides** what is a duplicate, in the transaction that stores the deliveries.
 //! - **One snapshot per event.** An event is decided by one revision, whole.
-//! - **Level-triggered.** A wake-up carries no data: the worker asks the store what is due. A missed
-//!   wake-up does no harm.
+//! - **Level-triggered.** The worker says what it has room for; whatever makes something due is followed by a
+//!   look at what is due, in the store and under the rules of the queue, not by a hand-over.
+//! - **Written together.** One thread writes. It begins when all that is ready has come, so that many
+//!   webhooks share one commit; how attempts ended rides along.
 //! - **The middle is pure.** verify, route and render take the time as an argument and do no IO.
 //! - **Trust is a type.** Only [`verify`] makes an event of a request; only [`store`] hands out a
 //!   claimed delivery.
