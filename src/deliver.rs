@@ -215,10 +215,12 @@ impl Deliverer {
         let moment = now();
         let ends = ended.iter().map(|(claimed, step, _)| End::new(claimed, step.clone())).collect();
         self.store.finish(ends, moment).await;
-        for some in ended.chunks(AT_A_TIME) {
-            some.iter().for_each(|(claimed, step, outcome)| self.report(claimed, step, outcome, moment));
-            // Webhooks that have come meanwhile go first.
-            tokio::task::yield_now().await;
+        for (index, (claimed, step, outcome)) in ended.iter().enumerate() {
+            if index > 0 && index % AT_A_TIME == 0 {
+                // Webhooks that have come meanwhile go first.
+                tokio::task::yield_now().await;
+            }
+            self.report(claimed, step, outcome, moment);
         }
     }
 

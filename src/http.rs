@@ -187,8 +187,7 @@ where
             Ok::<_, Infallible>(answer)
         }
     });
-    let mut connection =
-        http1::Builder::new().writev(false).max_buf_size(MAX_HEADER_BYTES).serve_connection(io, service);
+    let mut connection = http1::Builder::new().max_buf_size(MAX_HEADER_BYTES).serve_connection(io, service);
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     loop {
         tokio::select! {
