@@ -146,7 +146,9 @@ fn another_request_goes_under_another_key_and_the_same_transaction() {
     assert_eq!(requests[0].key(), requests[requests.len() - 1].key(), "the outcome of the first is not known");
 
     novu.now(|_, _| Behaviour::Answer(502, "", "<html>bad gateway</html>"));
+    let before = novu.requests().len();
     gateway.send("msg_2", &sample("user.created"));
+    novu.wait_for(before + 1);
     eventually("it is dropped", || {
         gateway.ask("/api/drop", r#"{"all": true}"#);
         (state(&gateway, "msg_2", "welcome") == "cancelled").then_some(())

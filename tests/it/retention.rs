@@ -152,7 +152,8 @@ fn what_is_erased_makes_room_for_what_comes() {
         assert_eq!(count("SELECT count(*) FROM remembered"), (round + 1) * ROUND);
         pages.push(count("PRAGMA page_count"));
     }
-    // Some hundred bytes for each identity, and kilobytes for each event.
+    // Four rounds kept would be more than four times `ROUND` pages; two rounds may differ by what of
+    // them was there at once, which is a round of pages at most.
     let (first, last) = (pages[1], pages[5]);
-    assert!(last - first < ROUND * 4 / 10, "{pages:?}");
+    assert!(last.saturating_sub(first) < ROUND * 2, "{pages:?}");
 }
