@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use crate::novu::{Account, bulk as novu_bulk};
 use crate::settings::Settings;
-use crate::store::{BulkRoom, Claimed, Claiming, Claims, End, Offer, Room, Step, Store};
+use crate::store::{BulkRoom, Claimed, Claiming, Claims, End, NextDue, Offer, Room, Step, Store};
 use crate::units::{Millis, now};
 pub use attempt::{Attempts, Progress};
 pub use lanes::{Lanes, Open};
@@ -30,6 +30,13 @@ const PROBE: Millis = 1_000;
 
 /// How long a claim waits for more attempts to end, so that it is worth its write to disk.
 const GATHER: Millis = 2;
+
+/// How long what is due waits for company while places are scarce, so that it goes in one call. Where each took a place
+/// of its own there would soon be none, and then a crowd.
+const COMPANY: Millis = 10;
+
+/// So many deliveries are worth a call of their own.
+const WORTHWHILE: usize = 10;
 
 /// So many ends are reported before others get their turn.
 const AT_A_TIME: usize = 8;
@@ -74,13 +81,18 @@ impl Deliverer {
         let mut current = settings.borrow_and_update().clone();
         // From when on something may be due.
         let mut due_at = 0;
+        let mut rests_until = 0;
         let mut round = self.offer(&current, due_at, true);
         while !*stop.borrow() {
             let mut hurry = false;
             tokio::select! {
                 claims = claims(&mut round.standing) => {
                     let lanes = round.standing.take().map(|standing| standing.lanes).unwrap_or_default();
-                    due_at = self.start(lanes, claims, &current, &mut running);
+                    let bundles = lanes.iter().any(|lane| lane.bulk == rate::Bulk::Free);
+                    due_at = self.start(lanes, claims, due_at, &current, &mut running);
+                    if bundles && self.is_scarce(&current) && due_at > now() {
+                        rests_until = now() + COMPANY;
+                    }
                 }
                 () = self.slots.freed(), if round.short => {
                     if !self.is_worthwhile(&current) {
@@ -99,6 +111,7 @@ impl Deliverer {
             while running.try_join_next().is_some() {}
             current = settings.borrow_and_update().clone();
             match withdraw(round.standing.take()) {
+                None if now() < rests_until => round = Round { standing: None, short: false, again: rests_until },
                 None => round = self.offer(&current, due_at, hurry),
                 // It has been taken up: the answer is about to come.
                 standing => round = Round { standing, short: false, ..round },
@@ -106,7 +119,7 @@ impl Deliverer {
         }
         if let Some(Standing { lanes, mut claiming }) = withdraw(round.standing.take()) {
             let claims = claiming.claims().await;
-            self.start(lanes, claims, &current, &mut running);
+            self.start(lanes, claims, due_at, &current, &mut running);
         }
         let all_ended = async { while running.join_next().await.is_some() {} };
         if tokio::time::timeout(grace, all_ended).await.is_err() {
@@ -130,9 +143,9 @@ impl Deliverer {
         }
         let (mut offers, mut lanes) = (Vec::new(), Vec::new());
         for lane in open.into_iter().filter(|lane| calls.min(lane.most) > 0) {
-            let (bulk, saved_up) = bulk_room(lane.bulk);
+            let (bulk, saved_up) = bulk_room(lane.bulk, self.is_scarce(settings));
             again = again.min(saved_up.unwrap_or(again));
-            let room = Room { calls: calls.min(lane.most), bulk, probe: lane.probe };
+            let room = Room { calls: calls.min(lane.most), bulk, fresh: !is_due && !lane.probe, probe: lane.probe };
             offers.push(Offer { sources: lane.sources.clone(), room });
             lanes.push(lane);
         }
@@ -146,11 +159,17 @@ impl Deliverer {
         self.slots.free(settings.concurrency) * 4 >= settings.concurrency
     }
 
-    /// Starts an attempt for everything that was claimed, and says when something may be due again.
+    /// Whether it is time to use the places that are left for many at once.
+    fn is_scarce(&self, settings: &Settings) -> bool {
+        self.slots.free(settings.concurrency) * 2 <= settings.concurrency
+    }
+
+    /// Starts an attempt for everything that was claimed, and says when something may be due again; so it was `before`.
     fn start(
         &self,
         lanes: Vec<Open>,
         claims: Option<Vec<Claims>>,
+        before: Millis,
         settings: &Arc<Settings>,
         running: &mut JoinSet<()>,
     ) -> Millis {
@@ -159,9 +178,14 @@ impl Deliverer {
         let any = claims.iter().any(|claims| claims.calls() > 0);
         let mut due_at = Millis::MAX;
         for (lane, claims) in lanes.into_iter().zip(claims) {
-            self.attempts.lanes.started(&lane, claims.claimed.len(), !claims.bulk.is_empty());
-            // There may be more where something was found. Otherwise it waits for what only time brings.
-            due_at = due_at.min(claims.next_due.unwrap_or(if any { moment } else { Millis::MAX }));
+            self.attempts.lanes.started(&lane, claims.claimed.len(), claims.bulk.len());
+            due_at = due_at.min(match claims.next_due {
+                NextDue::AsBefore => before,
+                // There may be more where something was found. Otherwise it waits for what only time brings.
+                NextDue::Now if any => moment,
+                NextDue::At(due) => due,
+                NextDue::Now | NextDue::Never => Millis::MAX,
+            });
             for claimed in claims.claimed {
                 let (deliverer, account, settings) = (self.clone(), lane.account.clone(), settings.clone());
                 let (probe, slot) = (lane.probe, self.slots.take());
@@ -271,11 +295,12 @@ async fn sleep_until(moment: Millis) {
 }
 
 /// What a call for many may take, and when it may be made if that is not yet.
-fn bulk_room(bulk: rate::Bulk) -> (Option<BulkRoom>, Option<Millis>) {
+fn bulk_room(bulk: rate::Bulk, is_scarce: bool) -> (Option<BulkRoom>, Option<Millis>) {
     let room = |least, most| Some(BulkRoom { least, most, bytes: novu_bulk::MOST_BYTES });
     match bulk {
         rate::Bulk::No => (None, None),
-        rate::Bulk::Yes { least } => (room(least, novu_bulk::MOST), None),
+        rate::Bulk::Free => (room(if is_scarce { 2 } else { WORTHWHILE }, novu_bulk::MOST), None),
+        rate::Bulk::Full => (room(novu_bulk::MOST, novu_bulk::MOST), None),
         rate::Bulk::At(moment) => (room(novu_bulk::MOST, 0), Some(moment)),
     }
 }

@@ -12,6 +12,7 @@ mod queue;
 mod read;
 mod replay;
 mod sqlite;
+mod standing;
 mod steer;
 mod sweep;
 mod writer;
@@ -24,10 +25,10 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::rules::Decision;
-use crate::units::{self, Millis};
+use crate::units::Millis;
 use crate::verify::Event;
 use accept::{Arrival, Arrived};
-pub use claim::{BulkRoom, Claimed, Claiming, Claims, Offer, Room};
+pub use claim::{BulkRoom, Claimed, Claiming, Claims, NextDue, Offer, Room};
 pub use finish::{End, Step};
 use inbox::{Haste, Inbox};
 pub use open::OpenError;
@@ -36,6 +37,7 @@ pub use queue::Queue;
 pub use read::{Filter, Found, Kept, ReadError, Recorded, RecordedDelivery, State};
 pub use replay::{Again, Replayed};
 use sqlite::Group;
+use standing::Claim;
 pub use steer::{Chunk, Cursor, Pause};
 pub use sweep::{Expired, Identity};
 use writer::Work;
@@ -149,8 +151,8 @@ impl Store {
     /// Takes what is due and has room in one of the offers, the most urgent first, for so many calls together: `now`, or
     /// once something becomes due. There is one at a time.
     pub fn claim(&self, offers: Vec<Offer>, calls: usize, now: bool) -> Claiming {
-        let (work, claims) = with_answer(move |group| claim::claim(group, &offers, calls, units::now()));
-        self.handle.inbox.put_claim(work, now);
+        let (claim, claims) = Claim::new(offers, calls);
+        self.handle.inbox.put_claim(claim, now);
         Claiming::new(claims, self.handle.inbox.clone())
     }
 
@@ -160,8 +162,9 @@ impl Store {
         let mut waiting = VecDeque::from([ends]);
         while let Some(ends) = waiting.pop_front() {
             let work = ends.clone();
+            let haste = if ends.len() == 1 { Haste::Along } else { Haste::Soon };
             let finish = move |group: &mut Group<'_>| work.iter().try_for_each(|end| finish::finish(group, end, now));
-            if self.write(Haste::Soon, finish).await.is_some() {
+            if self.write(haste, finish).await.is_some() {
                 continue;
             }
             // What cannot be done keeps nothing else back.

@@ -27,7 +27,7 @@ impl Deliverer {
         settings: Arc<Settings>,
         slot: Slot,
     ) {
-        let moment = now();
+        let (moment, count) = (now(), claimed.len());
         let (mut ends, mut members) = (Vec::new(), Vec::with_capacity(claimed.len()));
         for claimed in claimed {
             match self.not_now(&claimed, moment) {
@@ -40,7 +40,7 @@ impl Deliverer {
         } else {
             ends.extend(self.call(members, &account, &settings).await);
         }
-        self.attempts.lanes.bulk_ended(&account);
+        self.attempts.lanes.bulk_ended(&account, count);
         drop(slot);
         self.record(ends).await;
     }

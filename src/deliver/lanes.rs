@@ -12,7 +12,7 @@ use crate::observe::Metrics;
 use crate::settings::Settings;
 use crate::units::Millis;
 
-/// Of all attempts at the same time, this part may be calls for many.
+/// Of all attempts at the same time, this part may be full calls for many, or as much in smaller ones.
 const BULK_CALLS: usize = 8;
 /// How long deliveries go one by one after a call for many that Novu did not answer as it should.
 const WITHOUT_BULK: Millis = 600_000;
@@ -35,8 +35,8 @@ struct Lane {
     rate: Rate,
     /// Attempts that have started and not ended. A call for many is one.
     running: usize,
-    /// Those that are calls for many.
-    bulk_running: usize,
+    /// Deliveries in calls for many.
+    in_bulk: usize,
     /// Calls for many do not work here until then.
     without_bulk_until: Millis,
 }
@@ -113,13 +113,14 @@ impl Lanes {
         Some(lane.throttled_until.max(probe_at.unwrap_or_default())).filter(|at| *at > now)
     }
 
-    /// So many attempts were started in a lane that was open, and perhaps a call for many. It may have come to be held
-    /// since.
-    pub fn started(&self, open: &Open, count: usize, bulk: bool) {
+    /// So many attempts were started in a lane that was open, and one call for so many `in_bulk`, if any. It may have come
+    /// to be held since.
+    pub fn started(&self, open: &Open, count: usize, in_bulk: usize) {
         if let Some(lane) = self.lock().iter_mut().find(|lane| lane.account == open.account) {
+            let bulk = in_bulk > 0;
             lane.rate.spend(count + if bulk { bulk::COST } else { 0 });
             lane.running += count + usize::from(bulk);
-            lane.bulk_running += usize::from(bulk);
+            lane.in_bulk += in_bulk;
             if open.probe && count > 0 {
                 lane.gate.probing();
             }
@@ -164,10 +165,10 @@ impl Lanes {
         }
     }
 
-    /// A call for many is over, whether it was made or not.
-    pub fn bulk_ended(&self, account: &Arc<Account>) {
+    /// A call for so many is over, whether it was made or not.
+    pub fn bulk_ended(&self, account: &Arc<Account>, count: usize) {
         if let Some(lane) = self.lock().iter_mut().find(|lane| lane.account == *account) {
-            lane.bulk_running = lane.bulk_running.saturating_sub(1);
+            lane.in_bulk = lane.in_bulk.saturating_sub(count);
             self.changed.notify_one();
         }
     }
@@ -244,7 +245,7 @@ fn follow(lanes: &mut Vec<Lane>, settings: &Settings) {
                 throttled_until: 0,
                 rate: Rate::new(),
                 running: 0,
-                bulk_running: 0,
+                in_bulk: 0,
                 without_bulk_until: 0,
             }),
         }
@@ -268,7 +269,7 @@ impl Lane {
 
     /// Whether a call for many may start now.
     fn bulk(&self, settings: &Settings, now: Millis) -> rate::Bulk {
-        let full = self.bulk_running >= (settings.concurrency / BULK_CALLS).max(1);
+        let full = self.in_bulk + bulk::MOST > (settings.concurrency / BULK_CALLS).max(1) * bulk::MOST;
         match !settings.bulk || full || self.gate.held().is_some() || now < self.without_bulk_until {
             true => rate::Bulk::No,
             false => self.rate.bulk(settings.rate, now),
@@ -325,13 +326,13 @@ mod tests {
         let before = open(0).expect("an open lane");
         let ended = |outcome, probe, now| lanes.ended(&account, &source, outcome, probe, None, now).len();
         assert_eq!(ended(Outcome::Held(Reason::Status(401)), false, 0), 1);
-        lanes.started(&before, 3, false);
+        lanes.started(&before, 3, 0);
         lanes.released(&account, 1, before.probe, 100);
         assert_eq!(ended(Outcome::Timeout, before.probe, 200), 0);
         assert!(open(4_999).is_none());
         let probe = open(5_000).expect("a probe");
         assert!((probe.probe, probe.most) == (true, 1));
-        lanes.started(&probe, 1, false);
+        lanes.started(&probe, 1, 0);
         assert!(open(60_000).is_none(), "one at a time");
     }
 }

@@ -16,8 +16,6 @@ const PARCEL: f64 = 0.05;
 const SAVED: f64 = 0.2;
 /// From this rate on, what a call for many costs is half a second's worth, and others need not wait for it.
 const ENOUGH_FOR_BULK: f64 = 2.0 * bulk::COST as f64;
-/// Where there is no limit, so many deliveries are worth a call of their own.
-const WORTHWHILE: usize = 10;
 
 /// What has been learned of a key, and the attempts that it has left.
 #[derive(Debug)]
@@ -39,10 +37,10 @@ enum Seen {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bulk {
     No,
-    /// If there are so many.
-    Yes {
-        least: usize,
-    },
+    /// There is no limit.
+    Free,
+    /// A call costs the same whatever its size, so it is to be full.
+    Full,
     /// Not before this moment. A full call's worth is kept until then.
     At(Millis),
 }
@@ -86,10 +84,9 @@ impl Rate {
     pub fn bulk(&self, fixed: Option<u32>, now: Millis) -> Bulk {
         match (self.seen, self.per_second(fixed)) {
             (Seen::Nothing, _) => Bulk::No,
-            (_, None) => Bulk::Yes { least: WORTHWHILE },
+            (_, None) => Bulk::Free,
             (_, Some(rate)) if rate < ENOUGH_FOR_BULK => Bulk::No,
-            // A call costs the same whatever its size, so it is to be full.
-            (_, Some(_)) if self.tokens >= bulk::COST as f64 => Bulk::Yes { least: bulk::MOST },
+            (_, Some(_)) if self.tokens >= bulk::COST as f64 => Bulk::Full,
             (_, Some(rate)) => Bulk::At(self.moment_of(bulk::COST as f64, rate, now)),
         }
     }
@@ -210,11 +207,11 @@ mod tests {
             rate.bulk(fixed, 1_000)
         };
         assert_eq!(bulk(&mut Rate::new(), None), Bulk::No, "no answer yet");
-        assert_eq!(bulk(&mut learned(None), None), Bulk::Yes { least: 10 });
+        assert_eq!(bulk(&mut learned(None), None), Bulk::Free);
         assert_eq!(bulk(&mut learned(FREE), None), Bulk::No);
         assert_eq!(bulk(&mut learned(PRO), Some(199)), Bulk::No);
         let mut rate = learned(PRO);
-        assert_eq!(bulk(&mut rate, None), Bulk::Yes { least: 100 });
+        assert_eq!(bulk(&mut rate, None), Bulk::Full);
         rate.spend(50);
         assert_eq!(rate.bulk(None, 1_000), Bulk::At(1_213), "50 of 235 in a second");
     }

@@ -98,7 +98,7 @@ impl Turns {
                 .map(|(place, _)| *place)
                 .take(free.min(lane.most))
                 .collect();
-            self.lanes.started(&lane, chosen.len(), false);
+            self.lanes.started(&lane, chosen.len(), 0);
             if chosen.len() == lane.most {
                 // It was the rate that ended this, and it allows more before an attempt may end.
                 next = moment;

@@ -1,15 +1,20 @@
 //! An event is kept once, with its deliveries: the unique index decides, in the same transaction.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::Unavailable;
+use super::claim::Claimed;
 use super::sqlite::{Group, Result};
 use crate::render::{Delivery, Priority};
 use crate::rules::Decision;
 use crate::units::Millis;
 use crate::verify::{Body, Event};
+
+/// The state of a delivery that is being attempted.
+const SENDING: i64 = 1;
 
 /// What is kept of an event that comes. It is made by who brings the event: the writer has enough to do.
 pub struct Arrival {
@@ -34,6 +39,25 @@ impl Arrival {
             revision: decision.revision.clone(),
             sensitive: decision.deliveries.iter().any(|delivery| delivery.sensitive),
             deliveries: decision.deliveries.iter().map(Start::of).collect(),
+        }
+    }
+
+    /// A delivery of it that is attempted at once.
+    fn claimed(&self, event: i64, delivery: i64, start: &Start) -> Claimed {
+        Claimed {
+            id: delivery,
+            event,
+            event_id: self.id.clone(),
+            source: self.source.clone(),
+            route: start.route.clone(),
+            transaction_id: start.transaction_id.clone(),
+            attempts: 1,
+            definite_errors: 0,
+            waited: 0,
+            accepted_at: self.received_at,
+            expires_at: start.expires_at,
+            request: start.request.clone().unwrap_or_default(),
+            seal: PhantomData,
         }
     }
 }
@@ -73,14 +97,20 @@ pub fn accept(
     drop(statement);
     let id = group.transaction.last_insert_rowid();
     for start in deliveries {
-        insert_delivery(group, id, source, start, *received_at)?;
+        if group.has_room(source, start)? {
+            let delivery = insert(group, id, source, start, SENDING, *received_at)?;
+            group.change.sending += 1;
+            group.attempt(arrival.claimed(id, delivery, start));
+        } else {
+            insert_delivery(group, id, source, start, *received_at)?;
+        }
     }
     Ok(Ok(Arrived::Accepted))
 }
 
 /// How a delivery starts: due, or dead if it cannot be sent as it is.
 pub struct Start {
-    route: Arc<str>,
+    pub route: Arc<str>,
     transaction_id: String,
     pub priority: Priority,
     pub sensitive: bool,
@@ -124,10 +154,18 @@ impl Group<'_> {
 
 /// Adds a delivery of the event with this key.
 pub fn insert_delivery(group: &mut Group<'_>, event: i64, source: &str, start: &Start, now: Millis) -> Result<()> {
+    insert(group, event, source, start, start.state, now)?;
+    group.started(start);
+    Ok(())
+}
+
+/// The same, uncounted. Its key.
+fn insert(group: &Group<'_>, event: i64, source: &str, start: &Start, state: i64, now: Millis) -> Result<i64> {
     let mut statement = group.transaction.prepare_cached(
         "INSERT INTO deliveries
-             (event, source, route, transaction_id, priority, sensitive, state, due_at, expires_at, ended_at, reason, request)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+             (event, source, route, transaction_id, priority, sensitive, state, due_at, expires_at, ended_at, reason, request,
+              attempts)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
     )?;
     statement.execute(params![
         event,
@@ -136,16 +174,15 @@ pub fn insert_delivery(group: &mut Group<'_>, event: i64, source: &str, start: &
         start.transaction_id,
         start.priority as i64,
         start.sensitive,
-        start.state,
+        state,
         now,
         start.expires_at,
         start.reason.map(|_| now),
         start.reason,
         start.request,
+        i64::from(state == SENDING),
     ])?;
-    drop(statement);
-    group.started(start);
-    Ok(())
+    Ok(group.transaction.last_insert_rowid())
 }
 
 /// The key of an event that is kept, and the revision that decided it.

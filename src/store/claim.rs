@@ -36,7 +36,7 @@ pub struct Claimed {
     /// The body for Novu.
     pub request: Vec<u8>,
     /// Only the store can make one.
-    seal: PhantomData<()>,
+    pub(super) seal: PhantomData<()>,
 }
 
 /// How much there is room for.
@@ -46,6 +46,8 @@ pub struct Room {
     pub calls: usize,
     /// One of the calls may take many deliveries.
     pub bulk: Option<BulkRoom>,
+    /// Nothing is due that would have to go before what comes now.
+    pub fresh: bool,
     /// One call alone, for what has been due for longest, however urgent: so that each gets to show that Novu can be used.
     pub probe: bool,
 }
@@ -69,8 +71,20 @@ pub struct Claims {
     pub claimed: Vec<Claimed>,
     /// For one call.
     pub bulk: Vec<Claimed>,
-    /// None as well if there may be more that is due now.
-    pub next_due: Option<Millis>,
+    pub next_due: NextDue,
+}
+
+/// When the next deliveries are due, as far as a claim has seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NextDue {
+    /// It has not looked: nothing was due before, and what came has started.
+    #[default]
+    AsBefore,
+    /// There may be more that is due now.
+    Now,
+    At(Millis),
+    /// Not before something comes.
+    Never,
 }
 
 impl Claims {
@@ -129,7 +143,7 @@ pub fn claim(group: &mut Group<'_>, offers: &[Offer], mut calls: usize, now: Mil
     let pauses = steer::pauses(&group.transaction)?;
     let claim = |offer: &Offer| {
         if calls == 0 {
-            return Ok(Claims::default());
+            return Ok(Claims { next_due: NextDue::Now, ..Claims::default() });
         }
         let look = Look { sources: &offer.sources, pauses: &pauses, now, paused: 0 };
         let claims = claim_one(group, look, Room { calls: offer.room.calls.min(calls), ..offer.room })?;
@@ -236,11 +250,11 @@ impl Look<'_> {
     }
 
     /// When to look again, once all that is due was found, or laid aside as far as one look goes.
-    fn next_due(&self, group: &Group<'_>, all: bool) -> Result<Option<Millis>> {
+    fn next_due(&self, group: &Group<'_>, all: bool) -> Result<NextDue> {
         match (self.paused >= MOST_PAUSED, all) {
-            (true, _) => Ok(Some(self.now)),
-            (false, true) => next_due(&group.transaction, self.sources),
-            (false, false) => Ok(None),
+            (true, _) => Ok(NextDue::At(self.now)),
+            (false, true) => Ok(next_due(&group.transaction, self.sources)?.map_or(NextDue::Never, NextDue::At)),
+            (false, false) => Ok(NextDue::Now),
         }
     }
 }

@@ -5,7 +5,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
+use super::standing::Claim;
 use super::writer::Work;
 
 /// So many works are worth a write, whatever else is about to come.
@@ -14,7 +16,9 @@ const ENOUGH: usize = 64;
 const FEW: usize = 8;
 /// The most that one transaction takes.
 const GROUP: usize = 256;
-/// How long a work waits for others that nobody is in a hurry for either.
+/// So many small works go along with a few webhooks.
+const ALONG: usize = 4;
+/// How long a work that nobody is in a hurry for waits for others.
 const LINGER: Duration = Duration::from_millis(5);
 
 /// When a work is to be written.
@@ -22,7 +26,9 @@ const LINGER: Duration = Duration::from_millis(5);
 pub enum Haste {
     /// Somebody waits for it.
     Now,
-    /// With the next ones.
+    /// With the next ones. It is small.
+    Along,
+    /// With the next ones, if they are more than a few: those would wait for it.
     Soon,
 }
 
@@ -36,28 +42,36 @@ pub struct Inbox {
 struct Waiting {
     /// What somebody waits for.
     now: Vec<Work>,
-    /// What is written with the next ones.
+    along: Vec<Work>,
     soon: Vec<Work>,
-    /// What is to be done as soon as something is due: it takes what is due.
-    claim: Option<Work>,
-    /// The claim is not to wait for that.
+    /// It takes what is due as soon as something is.
+    claim: Option<Claim>,
+    /// Something is.
     claim_now: bool,
     /// The writer may begin.
     begin: bool,
     /// Somebody will say so before long.
     gathering: bool,
     lingering: bool,
-    /// How often the writer has taken what could wait.
-    taken: u64,
+    /// Since when the first of what can wait does so.
+    lingers_since: Option<Instant>,
     closing: Option<oneshot::Sender<()>>,
     closed: bool,
+}
+
+impl Waiting {
+    fn count(&self) -> usize {
+        self.now.len() + self.along.len() + self.soon.len()
+    }
 }
 
 /// What the writer does next.
 #[derive(Default)]
 pub struct Group {
     pub works: Vec<Work>,
-    /// So few that they are answered before anything else is done: what could wait, and what they make due.
+    /// A claim in which what comes may start.
+    pub standing: Option<Claim>,
+    /// So few that they are answered before anything else is done.
     pub few: bool,
     /// It is the last one.
     pub closing: Option<oneshot::Sender<()>>,
@@ -74,43 +88,70 @@ impl Inbox {
         }
         match haste {
             Haste::Now => waiting.now.push(work),
+            Haste::Along => waiting.along.push(work),
             Haste::Soon => waiting.soon.push(work),
         }
-        if waiting.now.len() + waiting.soon.len() >= ENOUGH {
+        if waiting.count() >= ENOUGH {
             self.begin(&mut waiting);
         } else if haste == Haste::Now {
             self.gather(&mut waiting);
-        } else if !waiting.gathering && !std::mem::replace(&mut waiting.lingering, true) {
-            tokio::spawn(self.clone().linger(waiting.taken));
+        } else {
+            self.linger(&mut waiting);
         }
     }
 
-    /// Lets the writer begin once something has waited for long enough that nobody is in a hurry for.
-    async fn linger(self: Arc<Self>, mut taken: u64) {
-        loop {
-            tokio::time::sleep(LINGER).await;
-            let mut waiting = self.lock();
-            if waiting.soon.is_empty() || waiting.taken == taken {
-                waiting.lingering = false;
-                if !waiting.soon.is_empty() {
-                    self.begin(&mut waiting);
+    /// Lets the writer begin once what can wait has done so for long enough.
+    fn linger(self: &Arc<Self>, waiting: &mut Waiting) {
+        waiting.lingers_since.get_or_insert_with(Instant::now);
+        if !std::mem::replace(&mut waiting.lingering, true) {
+            let inbox = self.clone();
+            tokio::spawn(async move {
+                while let Some(until) = inbox.lingers_until() {
+                    tokio::time::sleep_until(until).await;
                 }
-                return;
-            }
-            taken = waiting.taken;
+            });
         }
     }
 
-    /// Has something done once something is due, or `now`. There is one at a time.
-    pub fn put_claim(self: &Arc<Self>, work: Work, now: bool) {
+    /// When to look again. None if that is over, and the writer may have begun.
+    fn lingers_until(&self) -> Option<Instant> {
+        let mut waiting = self.lock();
+        let until = waiting.lingers_since.map(|since| since + LINGER);
+        match until {
+            Some(until) if Instant::now() < until => return Some(until),
+            Some(_) => self.begin(&mut waiting),
+            None => {}
+        }
+        waiting.lingering = false;
+        None
+    }
+
+    /// Has what is due taken once something is, or `now`. There is one claim at a time.
+    pub fn put_claim(self: &Arc<Self>, claim: Claim, now: bool) {
         let mut waiting = self.lock();
         if waiting.closed {
             return;
         }
-        waiting.claim = Some(work);
+        waiting.claim = Some(claim);
+        if now {
+            waiting.claim_now = true;
+            self.gather(&mut waiting);
+        } else if waiting.claim_now {
+            self.linger(&mut waiting);
+        }
+    }
+
+    /// Puts back a claim that has come to nothing, because of something else.
+    pub fn put_back(&self, mut claim: Claim, now: bool) {
+        claim.reset();
+        let mut waiting = self.lock();
+        if waiting.closed {
+            return;
+        }
+        waiting.claim = Some(claim);
         waiting.claim_now |= now;
         if waiting.claim_now {
-            self.gather(&mut waiting);
+            self.begin(&mut waiting);
         }
     }
 
@@ -120,7 +161,7 @@ impl Inbox {
     }
 
     /// The claim, if its time has come. What has become due is remembered for the next one otherwise.
-    pub fn claim(&self, due: bool) -> Option<Work> {
+    pub fn claim(&self, due: bool) -> Option<Claim> {
         let mut waiting = self.lock();
         waiting.claim_now |= due;
         let claim = waiting.claim_now.then(|| waiting.claim.take()).flatten();
@@ -155,15 +196,23 @@ impl Inbox {
         }
         let first = waiting.now.len().min(GROUP);
         let few = (1..FEW).contains(&first);
-        let then = if few { 0 } else { waiting.soon.len().min(GROUP - first) };
+        let along = waiting.along.len().min(if few { ALONG } else { GROUP - first });
+        let soon = if few { 0 } else { waiting.soon.len().min(GROUP - first - along) };
         let mut works: Vec<Work> = waiting.now.drain(..first).collect();
-        works.extend(waiting.soon.drain(..then));
-        waiting.taken += u64::from(!few);
-        let is_last = waiting.now.is_empty() && waiting.soon.is_empty();
-        waiting.begin = !is_last || few && waiting.claim_now && waiting.claim.is_some();
+        works.extend(waiting.along.drain(..along));
+        works.extend(waiting.soon.drain(..soon));
+        let is_last = waiting.count() == 0;
+        // Just after a few webhooks is the time for what would be written before long.
+        let lingers = few && !waiting.closed && waiting.lingers_since.is_none_or(|since| since.elapsed() < LINGER / 2);
+        let is_due = few && waiting.claim_now && waiting.claim.is_some();
+        waiting.begin = !waiting.now.is_empty() || is_due || !is_last && !lingers;
+        if waiting.along.is_empty() && waiting.soon.is_empty() {
+            waiting.lingers_since = None;
+        }
+        let standing = if few && !waiting.claim_now { waiting.claim.take() } else { None };
         let closed = waiting.closed && is_last;
         let closing = if closed { waiting.closing.take() } else { None };
-        Some(Group { works, few, abandoned: closed && closing.is_none(), closing })
+        Some(Group { works, standing, few, abandoned: closed && closing.is_none(), closing })
     }
 
     /// Lets the writer begin once all tasks that are ready have run: they may have something to write too.
@@ -206,15 +255,48 @@ mod tests {
         inbox.take(Duration::ZERO).map(|group| (group.works.len(), group.few))
     }
 
-    #[tokio::test]
-    async fn what_can_wait_and_what_is_claimed_follow_a_few_webhooks_at_once() {
+    fn claim() -> Claim {
+        Claim::new(Vec::new(), 0).0
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_small_goes_along_with_a_few_webhooks_and_what_is_not_lets_them_go_first() {
         let inbox = Arc::new(Inbox::default());
+        inbox.put(work(), Haste::Along);
         inbox.put(work(), Haste::Soon);
-        assert_eq!(take(&inbox).await, None, "it waits for others");
-        inbox.put_claim(work(), false);
+        assert_eq!(take(&inbox).await, None, "they wait for others");
         inbox.put(work(), Haste::Now);
-        assert_eq!(take(&inbox).await, Some((1, true)));
+        assert_eq!(take(&inbox).await, Some((2, true)));
+        assert_eq!(take(&inbox).await, None);
+        tokio::time::advance(LINGER).await;
         assert_eq!(take(&inbox).await, Some((1, false)));
+    }
+
+    #[tokio::test]
+    async fn a_few_webhooks_may_start_in_the_claim_that_stands() {
+        let inbox = Arc::new(Inbox::default());
+        inbox.put_claim(claim(), false);
+        inbox.put(work(), Haste::Now);
+        let group = async {
+            while !inbox.lock().begin {
+                tokio::task::yield_now().await;
+            }
+            inbox.take(Duration::ZERO)
+        };
+        let group = group.await.expect("a group");
+        assert!(group.few && group.standing.is_some());
+        assert!(!inbox.withdraw_claim(), "it is about to be answered");
+    }
+
+    #[tokio::test]
+    async fn what_is_due_goes_before_what_comes() {
+        let inbox = Arc::new(Inbox::default());
+        inbox.put(work(), Haste::Now);
+        inbox.put_claim(claim(), true);
+        assert_eq!(take(&inbox).await, Some((1, true)));
+        assert_eq!(take(&inbox).await, Some((0, false)));
+        assert!(inbox.claim(false).is_some());
+        inbox.put_claim(claim(), false);
         assert!(inbox.claim(false).is_none(), "nothing is due");
         inbox.something_due();
         assert_eq!(take(&inbox).await, Some((0, false)));
@@ -223,29 +305,33 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_claim_that_is_not_to_wait_is_not_forgotten_when_a_webhook_comes() {
-        let inbox = Arc::new(Inbox::default());
-        inbox.put(work(), Haste::Now);
-        inbox.put_claim(work(), true);
-        assert_eq!(take(&inbox).await, Some((1, true)));
-        assert_eq!(take(&inbox).await, Some((0, false)));
-        assert!(inbox.claim(false).is_some());
-    }
-
-    #[tokio::test]
     async fn what_is_due_while_nobody_claims_is_there_for_the_next_claim() {
         let inbox = Arc::new(Inbox::default());
         assert!(inbox.claim(true).is_none());
-        inbox.put_claim(work(), false);
-        assert_eq!(take(&inbox).await, Some((0, false)));
+        inbox.put_claim(claim(), false);
+        inbox.put(work(), Haste::Now);
+        assert_eq!(take(&inbox).await, Some((1, true)));
+        assert_eq!(take(&inbox).await, Some((0, false)), "right behind them");
         assert!(inbox.claim(false).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_has_lingered_for_a_while_follows_a_few_webhooks_at_once() {
+        let inbox = Arc::new(Inbox::default());
+        inbox.put(work(), Haste::Soon);
+        assert_eq!(take(&inbox).await, None);
+        tokio::time::advance(LINGER / 2).await;
+        inbox.put(work(), Haste::Now);
+        assert_eq!(take(&inbox).await, Some((1, true)));
+        assert_eq!(take(&inbox).await, Some((1, false)));
     }
 
     #[tokio::test]
     async fn many_webhooks_share_a_write_with_all_that_waits() {
         let inbox = Arc::new(Inbox::default());
         inbox.put(work(), Haste::Soon);
+        inbox.put(work(), Haste::Along);
         (0..FEW).for_each(|_| inbox.put(work(), Haste::Now));
-        assert_eq!(take(&inbox).await, Some((FEW + 1, false)));
+        assert_eq!(take(&inbox).await, Some((FEW + 2, false)));
     }
 }

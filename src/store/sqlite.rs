@@ -8,6 +8,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Error, ErrorCode, OptionalExtension, Transaction, TransactionBehavior};
 
 use super::checkpoint::Checkpoints;
+use super::standing::Claim;
 use super::writer::Work;
 use super::{Change, Pause, Queue, Unavailable, steer};
 use crate::units::Millis;
@@ -18,7 +19,7 @@ pub use rusqlite::Result;
 ///
 /// States of a delivery: -1 paused, 0 waiting, 1 sending, 2 delivered, 3 dead, 4 expired, 5 cancelled.
 /// Integer keys with slim indexes beside them: a text key on the wide tables costs four times as much.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     "
     CREATE TABLE events (
         id INTEGER PRIMARY KEY,
@@ -83,6 +84,12 @@ const MIGRATIONS: [&str; 2] = [
         PRIMARY KEY (event_id, source)
     ) WITHOUT ROWID;
     ",
+    // One page less for each delivery that begins, and for each that ends.
+    "
+    DROP INDEX deliveries_sending;
+    DROP INDEX deliveries_unfinished;
+    CREATE INDEX deliveries_unfinished ON deliveries (event, state) WHERE state < 2;
+    ",
 ];
 
 /// How long a file is waited for that somebody else writes to, whoever that may be.
@@ -111,6 +118,8 @@ pub struct Group<'a> {
     pub due: bool,
     /// Something was erased.
     pub erased: bool,
+    /// A claim for what has just come.
+    pub standing: &'a mut Option<Claim>,
     afterwards: Vec<Box<dyn FnOnce()>>,
 }
 
@@ -160,7 +169,8 @@ impl Database {
     pub fn recover(&mut self, now: Millis, unknown: Millis) -> Result<Recovered> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute(
-            "UPDATE deliveries SET state = 0, due_at = ?1, alone = 1 WHERE state = 1",
+            "UPDATE deliveries SET state = 0, due_at = ?1, alone = 1
+             WHERE id IN (SELECT id FROM deliveries WHERE state < 2 AND state = 1)",
             [now.saturating_add(unknown)],
         )?;
         let pauses = steer::pauses(&transaction)?;
@@ -190,12 +200,14 @@ impl Database {
         busy.map(|busy| !busy)
     }
 
-    /// Does all work in one transaction, and the `claim` that takes what has become due.
+    /// Does all work in one transaction, in which what comes may start if there is a `standing` claim. Otherwise the
+    /// `next` claim takes what has become due, and is the standing one then.
     pub fn write(
         &mut self,
-        works: &mut Vec<Work>,
+        works: &mut [Work],
         queue: Queue,
-        claim: impl FnOnce(bool) -> Option<Work>,
+        standing: &mut Option<Claim>,
+        next: impl FnOnce(bool) -> Option<Claim>,
     ) -> Result<Done> {
         // Nobody is made to wait for what could not be written a moment ago.
         self.connection.busy_timeout(if queue.writable { BUSY_TIME } else { Duration::ZERO })?;
@@ -204,21 +216,23 @@ impl Database {
             // The work may have nothing to write, and would say nothing about whether that is possible.
             transaction.pragma_update(None, "user_version", MIGRATIONS.len() as u32)?;
         }
+        let is_standing = standing.is_some();
         let mut group = Group {
             transaction,
             queue,
             change: Change::default(),
             due: false,
             erased: false,
+            standing,
             afterwards: Vec::with_capacity(works.len()),
         };
         for work in works.iter_mut() {
             work(&mut group)?;
         }
-        if let Some(mut claim) = claim(group.due) {
-            let claimed = claim(&mut group);
-            works.push(claim);
-            claimed?;
+        if let Some(mut claim) = Some(()).filter(|()| !is_standing).and_then(|()| next(group.due)) {
+            let taken = claim.take(&mut group);
+            *group.standing = Some(claim);
+            taken?;
         }
         let Group { transaction, change, due, erased, afterwards, .. } = group;
         let oldest = oldest(&transaction)?;

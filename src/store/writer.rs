@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::inbox::{self, Inbox};
 use super::sqlite::{self, Database, Group};
+use super::standing::Claim;
 use super::{PROBE, Shared};
 
 /// What is erased may stand in the log of changes for this long. Emptying it costs milliseconds.
@@ -17,8 +18,12 @@ pub type Work = Box<dyn FnMut(&mut Group<'_>) -> sqlite::Result<()> + Send>;
 pub fn write_groups(database: Database, inbox: &Arc<Inbox>, shared: &Shared) {
     let mut writer = Writer { database, inbox, shared, failed_at: None, erased: false, emptied_at: None };
     loop {
-        let inbox::Group { works, few, closing, abandoned } = inbox.take(PROBE).unwrap_or_default();
-        writer.write(works, few);
+        let inbox::Group { works, standing, few, closing, abandoned } = inbox.take(PROBE).unwrap_or_default();
+        writer.write(works, standing, few);
+        if few {
+            // They are answered first, even where there is but one core.
+            std::thread::yield_now();
+        }
         if let Some(reply) = closing {
             drop(writer);
             let _ = reply.send(());
@@ -46,38 +51,45 @@ struct Writer<'a> {
 impl Writer<'_> {
     /// Everything in one transaction. If that fails, each work gets its own: what cannot be done keeps nothing else back.
     /// What failed is dropped with its reply, which tells who asked.
-    fn write(&mut self, mut works: Vec<Work>, few: bool) {
-        if works.is_empty() {
-            works.extend(self.inbox.claim(false));
-        }
-        if works.is_empty() && self.failed_at.is_none() {
+    fn write(&mut self, mut works: Vec<Work>, mut standing: Option<Claim>, few: bool) {
+        let (inbox, is_standing) = (self.inbox, standing.is_some());
+        let mut next = if works.is_empty() { inbox.claim(false) } else { None };
+        if works.is_empty() && next.is_none() && self.failed_at.is_none() {
             return;
         }
-        let inbox = self.inbox.clone();
-        let claim = |due| if few { None } else { inbox.claim(due) };
-        match self.try_write(&mut works, claim) {
+        let next = |due| next.take().or_else(|| if few { None } else { inbox.claim(due) });
+        match self.try_write(&mut works, &mut standing, next) {
             Ok(due) => self.succeeded(due && few),
-            Err(error) if works.len() > 1 && !sqlite::is_busy(&error) => {
+            Err(error) if works.len() + usize::from(standing.is_some()) > 1 && !sqlite::is_busy(&error) => {
                 works.into_iter().for_each(|work| self.write_alone(work));
+                if let Some(claim) = standing {
+                    inbox.put_back(claim, !is_standing);
+                }
             }
             Err(error) => self.failed(&error),
         }
     }
 
     fn write_alone(&mut self, work: Work) {
-        match self.try_write(&mut vec![work], |_| None) {
+        match self.try_write(&mut [work], &mut None, |_| None) {
             Ok(due) => self.succeeded(due),
             Err(error) => self.failed(&error),
         }
     }
 
     /// Says whether something has become due.
-    fn try_write(&mut self, works: &mut Vec<Work>, claim: impl FnOnce(bool) -> Option<Work>) -> sqlite::Result<bool> {
+    fn try_write(
+        &mut self,
+        works: &mut [Work],
+        standing: &mut Option<Claim>,
+        next: impl FnOnce(bool) -> Option<Claim>,
+    ) -> sqlite::Result<bool> {
         let queue = *self.shared.queue();
-        let done = self.database.write(works, queue, claim)?;
+        let done = self.database.write(works, queue, standing, next)?;
         self.shared.apply(done.change, done.oldest);
         self.erased |= done.erased;
         done.afterwards.into_iter().for_each(|reply| reply());
+        standing.take().into_iter().for_each(Claim::answer);
         Ok(done.due)
     }
 
