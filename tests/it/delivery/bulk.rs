@@ -64,7 +64,7 @@ fn a_backlog_goes_in_few_calls_where_novu_has_no_limit() {
     let (requests, sent) = (novu.requests(), sent(&novu.requests()));
     assert!(requests.len() < 100, "{} calls", requests.len());
     assert!(sent.len() == 501 && sent.values().all(|count| *count == 1), "each is sent once");
-    assert!(bulks(&novu).iter().all(|request| (10..=100).contains(&request.events().len())));
+    assert!(bulks(&novu).iter().all(|request| (2..=100).contains(&request.events().len())));
     assert!(!requests[0].is_bulk(), "whether there is a limit is only known after an answer");
     wait(&gateway, "many", "delivered", 500.0);
     assert_eq!(gateway.metric("deskbell_attempts_total{result=\"ok\"}"), Some(501.0));
@@ -80,6 +80,24 @@ fn what_is_urgent_goes_alone() {
         assert!(request.events().iter().all(|event| event["name"] != "urgent"));
     }
     wait(&gateway, "urgent", "delivered", 300.0);
+}
+
+#[test]
+fn the_places_that_a_slow_novu_has_left_are_for_many() {
+    let novu = Novu::start();
+    let few = "  - { event: user.updated, workflow: few, each: \"$.data.email_addresses[*]\", \
+               subscriber: { subscriberId: \"{{item.id}}\" } }\n";
+    let routes = format!("{URGENT}{few}");
+    let place = Place::new(novu.address, &routes);
+    place.write_rules(&rules(novu.address, &routes).replace("bulk: off, ", "").replace("timeout: 2s", "timeout: 30s"));
+    let gateway = place.start();
+    gateway.send("msg_1", &event(1));
+    gateway.drain();
+    novu.now(|_, _| Behaviour::Hang);
+    gateway.send("msg_2", &event(16));
+    novu.wait_for(17);
+    gateway.send("msg_3", &event(6).replace("user.created", "user.updated"));
+    assert_eq!(novu.wait_for(18)[17].events().len(), 6, "they take one of sixteen places");
 }
 
 #[test]
