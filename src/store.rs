@@ -149,7 +149,7 @@ impl Store {
     }
 
     /// Takes what is due and has room in one of the offers, the most urgent first, for so many calls together: `now`, or
-    /// once something becomes due. There is one at a time.
+    /// once something becomes due. What comes alone meanwhile starts in it at once. There is one at a time.
     pub fn claim(&self, offers: Vec<Offer>, calls: usize, now: bool) -> Claiming {
         let (claim, claims) = Claim::new(offers, calls);
         self.handle.inbox.put_claim(claim, now);
