@@ -7,6 +7,7 @@ mod retries;
 mod unreachable;
 
 use std::collections::HashSet;
+use std::fs;
 use std::time::{Duration, Instant};
 
 use deskbell::units::now;
@@ -14,6 +15,10 @@ use serde_json::json;
 
 use crate::harness::{Gateway, Place, SECRET, Signed, WELCOME, eventually, rules, sample, sample_with};
 use crate::novu::{Behaviour, Novu};
+
+/// Of the log of changes, and of each page in it, in bytes.
+const LOG_HEADER: usize = 32;
+const PAGE_HEADER: usize = 24;
 
 const TRIGGER: &str = "POST /v1/events/trigger HTTP/1.1";
 
@@ -151,7 +156,7 @@ const CODE_ROUTE: &str =
 
 /// Whether the files of the store hold the code.
 fn is_stored(place: &Place) -> bool {
-    let files = ["deskbell.db", "deskbell.db-wal"].map(|name| std::fs::read(place.path(name)).unwrap_or_default());
+    let files = ["deskbell.db", "deskbell.db-wal"].map(|name| fs::read(place.path(name)).unwrap_or_default());
     let contains = |text: &str| files.concat().windows(text.len()).any(|window| window == text.as_bytes());
     assert!(contains("msg_1"), "the event itself is remembered");
     contains(CODE)
@@ -347,4 +352,28 @@ fn sources_are_told_apart() {
     let transactions: HashSet<String> =
         novu.requests().iter().map(|request| request.transaction_id().to_owned()).collect();
     assert_eq!(transactions.len(), 3, "the same id from another source is another event");
+}
+
+/// How many transactions stand in the log of changes (https://sqlite.org/fileformat2.html#walformat): the last page of
+/// each has the size of the file beside it.
+fn transactions(place: &Place) -> usize {
+    let log = fs::read(place.path("deskbell.db-wal")).expect("the log of changes");
+    let number = |at: usize| u32::from_be_bytes(log[at..at + 4].try_into().expect("four bytes")) as usize;
+    let pages = (LOG_HEADER..log.len()).step_by(PAGE_HEADER + number(8));
+    pages.filter(|page| log[page + 8..page + 16] == log[16..24] && number(page + 4) > 0).count()
+}
+
+#[test]
+fn a_lone_delivery_begins_in_the_write_that_keeps_its_event() {
+    let novu = Novu::start();
+    let place = Place::new(novu.address, WELCOME);
+    let gateway = place.start();
+    let mut number = 0;
+    eventually("two writes: its event with its beginning, and its end", || {
+        let before = transactions(&place);
+        number += 1;
+        gateway.send(&format!("msg_{number}"), &sample("user.created"));
+        gateway.drain();
+        (transactions(&place) - before == 2).then_some(())
+    });
 }
