@@ -81,14 +81,23 @@ impl Deliverer {
         let mut current = settings.borrow_and_update().clone();
         // From when on something may be due.
         let mut due_at = 0;
+        // Something may be due that the claim which stands does not tell of: it was made before.
+        let mut anew = false;
+        let mut looked_at = now();
         let mut rests_until = 0;
-        let mut round = self.offer(&current, due_at, true);
+        let mut round = self.offer(&current, due_at, looked_at, true);
         while !*stop.borrow() {
             let mut hurry = false;
             tokio::select! {
                 claims = claims(&mut round.standing) => {
                     let lanes = round.standing.take().map(|standing| standing.lanes).unwrap_or_default();
+                    if claims.as_ref().is_none_or(|claims| claims.iter().any(Claims::has_looked)) {
+                        looked_at = now();
+                    }
                     let bundles = lanes.iter().any(|lane| lane.bulk == rate::Bulk::Free);
+                    // They were offered before.
+                    anew |= settings.has_changed().unwrap_or_default();
+                    current = settings.borrow_and_update().clone();
                     due_at = self.start(lanes, claims, due_at, &current, &mut running);
                     if bundles && self.is_scarce(&current) && due_at > now() {
                         rests_until = now() + COMPANY;
@@ -100,22 +109,29 @@ impl Deliverer {
                         continue;
                     }
                 }
-                () = self.attempts.lanes.changed() => due_at = 0,
+                () = self.attempts.lanes.changed() => anew = true,
                 () = sleep_until(round.again) => {
-                    hurry = true;
-                    due_at = 0;
+                    (hurry, anew) = (true, true);
+                    looked_at = now();
                 }
-                Ok(()) = settings.changed() => due_at = 0,
+                Ok(()) = settings.changed() => anew = true,
                 _ = stop.changed() => {}
             }
             while running.try_join_next().is_some() {}
+            anew |= settings.has_changed().unwrap_or_default();
             current = settings.borrow_and_update().clone();
-            match withdraw(round.standing.take()) {
-                None if now() < rests_until => round = Round { standing: None, short: false, again: rests_until },
-                None => round = self.offer(&current, due_at, hurry),
+            if let Some(standing) = withdraw(round.standing.take()) {
                 // It has been taken up: the answer is about to come.
-                standing => round = Round { standing, short: false, ..round },
+                round = Round { standing: Some(standing), short: false, again: now() + PROBE };
+                continue;
             }
+            if std::mem::take(&mut anew) {
+                due_at = 0;
+            }
+            round = match now() < rests_until {
+                true => Round { standing: None, short: false, again: rests_until },
+                false => self.offer(&current, due_at, looked_at, hurry),
+            };
         }
         if let Some(Standing { lanes, mut claiming }) = withdraw(round.standing.take()) {
             let claims = claiming.claims().await;
@@ -129,11 +145,11 @@ impl Deliverer {
     }
 
     /// Offers all the room there is, in the lanes that are open.
-    fn offer(&self, settings: &Settings, due_at: Millis, hurry: bool) -> Round {
+    fn offer(&self, settings: &Settings, due_at: Millis, looked_at: Millis, hurry: bool) -> Round {
         let moment = now();
         let (open, reopens) = self.attempts.lanes.open(settings, moment);
         let calls = self.slots.free(settings.concurrency);
-        let mut again = [Some(moment + LONGEST_SLEEP), reopens].into_iter().flatten().min().unwrap_or(moment);
+        let mut again = [Some(looked_at + LONGEST_SLEEP), reopens].into_iter().flatten().min().unwrap_or(moment);
         let is_due = due_at <= moment;
         let short = calls == 0 || is_due && !hurry && !self.is_worthwhile(settings);
         if !is_due {
@@ -209,7 +225,7 @@ impl Deliverer {
         slot: Slot,
     ) {
         let moment = now();
-        let (step, outcome) = match self.not_now(&claimed, moment) {
+        let (step, outcome) = match self.not_now(&claimed, account, settings, moment) {
             Some(end) => {
                 self.attempts.lanes.released(account, 1, probe, moment);
                 end
@@ -226,11 +242,19 @@ impl Deliverer {
     }
 
     /// Why a delivery that was claimed is not attempted after all, if it is not.
-    fn not_now(&self, claimed: &Claimed, now: Millis) -> Option<(Step, &'static str)> {
+    fn not_now(
+        &self,
+        claimed: &Claimed,
+        account: &Arc<Account>,
+        settings: &Settings,
+        now: Millis,
+    ) -> Option<(Step, &'static str)> {
         match claimed.expires_at {
             Some(at) if at <= now => Some((Step::Expired, "expired")),
             // Paused since it was claimed: whoever was told so relies on it.
             _ if self.store.is_paused(&claimed.route, &claimed.source) => Some((Step::GivenBack { due: now }, "")),
+            // The rules have another key for it by now.
+            _ if settings.accounts.get(&claimed.source) != Some(account) => Some((Step::GivenBack { due: now }, "")),
             _ => None,
         }
     }

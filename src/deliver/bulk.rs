@@ -30,7 +30,7 @@ impl Deliverer {
         let (moment, count) = (now(), claimed.len());
         let (mut ends, mut members) = (Vec::new(), Vec::with_capacity(claimed.len()));
         for claimed in claimed {
-            match self.not_now(&claimed, moment) {
+            match self.not_now(&claimed, &account, &settings, moment) {
                 Some((step, outcome)) => ends.push((claimed, step, outcome)),
                 None => members.push(claimed),
             }

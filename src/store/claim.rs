@@ -88,6 +88,11 @@ pub enum NextDue {
 }
 
 impl Claims {
+    /// Whether it has looked for what is due.
+    pub fn has_looked(&self) -> bool {
+        self.next_due != NextDue::AsBefore
+    }
+
     /// To Novu.
     pub fn calls(&self) -> usize {
         self.claimed.len() + usize::from(!self.bulk.is_empty())
