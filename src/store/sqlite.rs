@@ -200,8 +200,8 @@ impl Database {
         busy.map(|busy| !busy)
     }
 
-    /// Does all work in one transaction, in which what comes may start if there is a `standing` claim. Otherwise the
-    /// `next` claim takes what has become due, and is the standing one then.
+    /// Does all work in one transaction, in which what comes may start if there is a `standing` claim. If there is none,
+    /// the `next` claim takes what has become due, and is the standing one then.
     pub fn write(
         &mut self,
         works: &mut [Work],
@@ -216,7 +216,6 @@ impl Database {
             // The work may have nothing to write, and would say nothing about whether that is possible.
             transaction.pragma_update(None, "user_version", MIGRATIONS.len() as u32)?;
         }
-        let is_standing = standing.is_some();
         let mut group = Group {
             transaction,
             queue,
@@ -229,7 +228,7 @@ impl Database {
         for work in works.iter_mut() {
             work(&mut group)?;
         }
-        if let Some(mut claim) = Some(()).filter(|()| !is_standing).and_then(|()| next(group.due)) {
+        if let Some(mut claim) = next(group.due) {
             let taken = claim.take(&mut group);
             *group.standing = Some(claim);
             taken?;
