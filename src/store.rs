@@ -8,6 +8,7 @@ mod disk;
 mod finish;
 mod inbox;
 mod open;
+mod packed;
 mod queue;
 mod read;
 mod replay;

@@ -7,11 +7,12 @@ use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::Unavailable;
 use super::claim::Claimed;
+use super::packed::Packed;
 use super::sqlite::{Group, Result};
 use crate::render::{Delivery, Priority};
 use crate::rules::Decision;
 use crate::units::Millis;
-use crate::verify::{Body, Event};
+use crate::verify::Event;
 
 /// The state of a delivery that is being attempted.
 const SENDING: i64 = 1;
@@ -22,7 +23,7 @@ pub struct Arrival {
     id: String,
     kind: Option<String>,
     received_at: Millis,
-    body: Body,
+    body: Packed,
     revision: String,
     sensitive: bool,
     deliveries: Vec<Start>,
@@ -35,7 +36,7 @@ impl Arrival {
             id: event.id.clone(),
             kind: event.kind().map(str::to_owned),
             received_at: event.received_at,
-            body: event.body.clone(),
+            body: Packed::of(&event.body),
             revision: decision.revision.clone(),
             sensitive: decision.deliveries.iter().any(|delivery| delivery.sensitive),
             deliveries: decision.deliveries.iter().map(Start::of).collect(),
@@ -90,10 +91,11 @@ pub fn accept(
         return Ok(Err(unavailable));
     }
     let mut statement = group.transaction.prepare_cached(
-        "INSERT INTO events (source, event_id, type, received_at, revision, sensitive, body)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "INSERT INTO events (source, event_id, type, received_at, revision, sensitive, body, unpacked)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?;
-    statement.execute(params![&**source, event_id, kind, received_at, revision, sensitive, &body[..]])?;
+    let Packed { bytes, unpacked } = body;
+    statement.execute(params![&**source, event_id, kind, received_at, revision, sensitive, bytes, unpacked])?;
     drop(statement);
     let id = group.transaction.last_insert_rowid();
     for start in deliveries {

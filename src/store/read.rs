@@ -8,6 +8,7 @@ use rusqlite::{Connection, OpenFlags, Result, Row, params};
 use serde::{Deserialize, Serialize};
 
 use super::Pause;
+use super::packed::Packed;
 use crate::units::{Millis, maybe_moment, moment};
 
 pub use rusqlite::Error as ReadError;
@@ -202,11 +203,13 @@ impl Filter {
 pub fn events(path: &Path, id: &str, source: Option<&str>) -> Result<Vec<Kept>> {
     let connection = open(path)?;
     let mut statement = connection.prepare(
-        "SELECT source, received_at, nullif(body, x'') FROM events
+        "SELECT source, received_at, nullif(body, x''), unpacked FROM events
          WHERE event_id = ?1 AND (?2 IS NULL OR source = ?2) ORDER BY source",
     )?;
     let rows = statement.query_map(params![id, source], |row| {
-        Ok(Kept { source: row.get(0)?, received_at: row.get(1)?, body: row.get(2)? })
+        let unpacked = row.get(3)?;
+        let body = row.get::<_, Option<_>>(2)?.map(|bytes| Packed { bytes, unpacked }.unpack());
+        Ok(Kept { source: row.get(0)?, received_at: row.get(1)?, body: body.transpose()? })
     })?;
     rows.collect()
 }

@@ -19,7 +19,7 @@ pub use rusqlite::Result;
 ///
 /// States of a delivery: -1 paused, 0 waiting, 1 sending, 2 delivered, 3 dead, 4 expired, 5 cancelled.
 /// Integer keys with slim indexes beside them: a text key on the wide tables costs four times as much.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     "
     CREATE TABLE events (
         id INTEGER PRIMARY KEY,
@@ -89,6 +89,10 @@ const MIGRATIONS: [&str; 3] = [
     DROP INDEX deliveries_sending;
     DROP INDEX deliveries_unfinished;
     CREATE INDEX deliveries_unfinished ON deliveries (event, state) WHERE state < 2;
+    ",
+    // The length of a body that is kept packed.
+    "
+    ALTER TABLE events ADD COLUMN unpacked INTEGER;
     ",
 ];
 

@@ -175,8 +175,9 @@ fn delivered(routes: &str, body: &str) -> (Place, Gateway) {
 #[test]
 fn what_is_sensitive_is_erased_after_success() {
     let sensitive = CODE_ROUTE.replace("workflow: code", "workflow: code, sensitive: true");
-    // Long enough to need more than one page of the file.
-    let long = format!("<html>{CODE}{}{CODE}</html>", "<p>code</p>".repeat(2_000));
+    // More than one page of the file, packed or not.
+    let different: String = (0..4_000).map(|number: u32| format!("{:x}", number.wrapping_mul(2_654_435_761))).collect();
+    let long = format!("<html>{CODE}{different}{CODE}</html>");
     for body in [sample("email.created"), sample_with("email.created", &[("data.body", json!(long))])] {
         let (place, gateway) = delivered(CODE_ROUTE, &body);
         assert!(is_stored(&place), "without `sensitive` it is kept");

@@ -1,8 +1,9 @@
 //! What is kept, for how long, and what is left of it.
 
 use rusqlite::{Connection, OpenFlags};
+use serde_json::json;
 
-use crate::harness::{Client, Gateway, Place, WELCOME, eventually, rules, sample};
+use crate::harness::{Client, Gateway, Place, WELCOME, eventually, rules, sample, sample_with};
 use crate::novu::{Behaviour, Novu};
 
 const TWO_ROUTES: &str =
@@ -156,4 +157,23 @@ fn what_is_erased_makes_room_for_what_comes() {
     // them was there at once, which is a round of pages at most.
     let (first, last) = (pages[1], pages[5]);
     assert!(last.saturating_sub(first) < ROUND * 2, "{pages:?}");
+}
+
+#[test]
+fn bodies_take_half_their_size_on_disk() {
+    let novu = Novu::start();
+    let place = Place::new(novu.address, WELCOME);
+    let gateway = place.start();
+    let metadata = json!((0..100).map(|number| json!({"document": number, "seen": false})).collect::<Vec<_>>());
+    let body = sample_with("user.created", &[("data.public_metadata", json!({"documents": metadata}))]);
+    for number in 0..100 {
+        assert_eq!(gateway.send(&format!("msg_{number}"), &body).outcome(), "accepted");
+    }
+    gateway.drain();
+    assert_eq!(lost(&gateway, "msg_0"), "", "it is explained from what is kept");
+    assert_eq!(gateway.stop(), Some(0));
+    assert!(is_stored(&place), "the address is looked for as it is kept");
+    let kept = std::fs::metadata(place.path("deskbell.db")).expect("the store").len();
+    // With all else that is kept of them.
+    assert!(kept < body.len() as u64 * 80, "{kept} bytes for 100 bodies of {}", body.len());
 }

@@ -76,6 +76,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("hyper_util", &["http"]),
     ("jiff", &["template", "units"]),
     ("jsonpath_rust", &["jsonpath"]),
+    ("lz4_flex", &["store"]),
     ("mimalloc", &["main"]),
     ("notify", &["watcher"]),
     ("percent_encoding", &["admin"]),
