@@ -253,6 +253,8 @@ impl Deliverer {
             Some(at) if at <= now => Some((Step::Expired, "expired")),
             // Paused since it was claimed: whoever was told so relies on it.
             _ if self.store.is_paused(&claimed.route, &claimed.source) => Some((Step::GivenBack { due: now }, "")),
+            // Another gateway may be about to take it over.
+            _ if !self.store.may_attempt() => Some((Step::GivenBack { due: now }, "")),
             // The rules have another key for it by now.
             _ if settings.accounts.get(&claimed.source) != Some(account) => Some((Step::GivenBack { due: now }, "")),
             _ => None,

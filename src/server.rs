@@ -164,7 +164,7 @@ impl Gateway {
         let (reload, reload_requests) = mpsc::channel(16);
         let lanes = Arc::new(Lanes::default());
         let attempts = Attempts { novu, metrics: metrics.clone(), lanes: lanes.clone() };
-        let upkeep = store.clone().map(|store| Upkeep { store, metrics: metrics.clone(), settings: settings.clone() });
+        let upkeep = store.clone().map(|store| Upkeep { store, metrics: metrics.clone(), rules: rules.clone() });
         let (before, delivery) = match store.clone() {
             Some(store) => (Before::Kept(store.clone()), Delivery::FromStore(Deliverer::new(store, attempts))),
             None => {
@@ -317,7 +317,9 @@ async fn open_store(url: &str, unknown: i64, patience: Duration) -> Result<Store
     let deadline = tokio::time::Instant::now() + patience;
     let mut told = false;
     loop {
-        match Store::open(url, now(), unknown) {
+        let address = url.to_owned();
+        let opened = tokio::task::spawn_blocking(move || Store::open(&address, now(), unknown)).await;
+        match opened.map_err(|error| StartError::new(error.to_string()))? {
             Ok(store) => {
                 store.release();
                 return Ok(store);

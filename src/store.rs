@@ -4,23 +4,29 @@
 mod accept;
 mod checkpoint;
 mod claim;
+mod database;
 mod disk;
 mod finish;
+mod group;
 mod inbox;
+mod key;
 mod open;
 mod packed;
+mod postgres;
 mod queue;
 mod read;
 mod replay;
+mod shared;
+mod sql;
 mod sqlite;
 mod standing;
+mod start;
 mod steer;
 mod sweep;
 mod writer;
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -31,13 +37,17 @@ use crate::verify::Event;
 use accept::{Arrival, Arrived};
 pub use claim::{BulkRoom, Claimed, Claiming, Claims, NextDue, Offer, Room};
 pub use finish::{End, Step};
+use group::Group;
 use inbox::{Haste, Inbox};
 pub use open::OpenError;
+use open::Place;
+pub use postgres::Replica;
 use queue::Change;
 pub use queue::Queue;
-pub use read::{Filter, Found, Kept, ReadError, Recorded, RecordedDelivery, State};
+pub use read::{Filter, Found, Kept, Recorded, RecordedDelivery, State};
 pub use replay::{Again, Replayed};
-use sqlite::Group;
+use shared::{Looks, Shared, lock};
+pub use sql::Error as ReadError;
 use standing::Claim;
 pub use steer::{Chunk, Cursor, Pause};
 pub use sweep::{Expired, Identity};
@@ -45,6 +55,8 @@ use writer::Work;
 
 /// How often a store that could not be written is tried again.
 const PROBE: Duration = Duration::from_secs(1);
+/// How long a webhook waits for a server.
+const ACCEPT_TIME: Duration = Duration::from_millis(1_500);
 
 /// A handle to the store of this process. Cheap to clone.
 #[derive(Clone)]
@@ -62,14 +74,6 @@ impl Drop for Handle {
     fn drop(&mut self) {
         self.inbox.close(None);
     }
-}
-
-struct Shared {
-    path: PathBuf,
-    queue: Mutex<Queue>,
-    pauses: Mutex<Vec<Pause>>,
-    /// The sources that had deliveries due or to come, when they were last looked for.
-    waiting_sources: Mutex<Vec<String>>,
 }
 
 /// What became of an event.
@@ -95,34 +99,16 @@ pub enum Unavailable {
 }
 
 impl Store {
-    /// Opens or makes the store at `url` (`sqlite:PATH`). What a crash left half-sent becomes due
-    /// again after `unknown`.
+    /// Opens or makes the store at `url` (`sqlite:PATH` or `postgres://…`). What a crash left half-sent becomes due again
+    /// after `unknown`. It waits for the disk or the server: not for a thread of the runtime, in which it is called.
     ///
     /// # Errors
-    /// The file cannot be used, or another process has it.
+    /// The file or the server cannot be used, or another process has the file.
     pub fn open(url: &str, now: Millis, unknown: Millis) -> Result<Self, OpenError> {
-        let path = open::path_of(url)?;
-        let lock = open::take_lock(&path)?;
-        let mut database = open::open(&path)?;
-        let recovered = database.recover(now, unknown).map_err(|error| OpenError::of_sqlite(&path, &error))?;
-        let shared = Arc::new(Shared {
-            path: path.clone(),
-            queue: Mutex::default(),
-            pauses: Mutex::new(recovered.pauses),
-            waiting_sources: Mutex::default(),
-        });
-        shared.apply(recovered.change, recovered.oldest);
-        shared.queue().writable = true;
-        let inbox = Arc::new(Inbox::default());
-        let (writer, works) = (shared.clone(), inbox.clone());
-        std::thread::Builder::new()
-            .name("store".to_owned())
-            .spawn(move || {
-                writer::write_groups(database, &works, &writer);
-                drop(lock);
-            })
-            .map_err(|error| OpenError::new(&path, error, "the system has no thread left"))?;
-        Ok(Self { handle: Arc::new(Handle { inbox }), shared })
+        match open::place_of(url)? {
+            Place::File(path) => start::file(path, now, unknown),
+            Place::Server(address) => start::server(&address, unknown),
+        }
     }
 
     /// Keeps an event with its deliveries, once. When this returns, it is on disk. A resend of an event of which something
@@ -135,7 +121,7 @@ impl Store {
         loop {
             let arrival = Arrival::new(event, decision);
             let accept = move |group: &mut Group<'_>| accept::accept(group, &arrival, queue_limit);
-            match self.write(Haste::Now, accept).await.unwrap_or(Err(Unavailable::NotWritable))? {
+            match self.write_in_time(accept).await.unwrap_or(Err(Unavailable::NotWritable))? {
                 Arrived::Accepted => return Ok(Receipt::Accepted),
                 Arrived::Duplicate { has_dead: true, .. } if replayed.is_none() => {
                     let (event, decision, moment) = (event.clone(), decision.clone(), event.received_at);
@@ -257,7 +243,18 @@ impl Store {
     }
 
     /// Looks whether the disk has so many bytes left (none goes by its size), and which sources have something to deliver.
-    pub async fn look_around(&self, least_free: Option<u64>) {
+    /// Others that share the store get to know that this gateway lives, and which rules it runs; what one that does not was
+    /// attempting becomes due again after `unknown`.
+    pub async fn look_around(&self, least_free: Option<u64>, revision: &str, unknown: Millis) {
+        if let Looks::Server { lease, .. } = &self.shared.looks_into {
+            let (lease, revision, shared) = (lease.clone(), revision.to_owned(), self.shared.clone());
+            let beat = move |group: &mut Group<'_>| postgres::heartbeat(group, &lease, &revision, unknown);
+            if let Some(Some(seen)) = self.write(Haste::Now, beat).await {
+                shared.queue().oldest = seen.oldest;
+                *shared.pauses() = seen.pauses;
+                *lock(&shared.replicas) = seen.replicas;
+            }
+        }
         let shared = self.shared.clone();
         // A file system may take its time.
         let _ = tokio::task::spawn_blocking(move || shared.look_at_disk(least_free)).await;
@@ -281,6 +278,19 @@ impl Store {
         self.shared.pauses().clone()
     }
 
+    /// The gateways that share the store, this one among them. None share a file.
+    pub fn replicas(&self) -> Vec<Replica> {
+        lock(&self.shared.replicas).clone()
+    }
+
+    /// Whether what is claimed is still this gateway's alone. Where it cannot say that it lives, others take over.
+    pub fn may_attempt(&self) -> bool {
+        match &self.shared.looks_into {
+            Looks::File(_) => true,
+            Looks::Server { lease, .. } => lease.is_held(),
+        }
+    }
+
     /// Closes the file. Nothing is kept or claimed any more.
     pub async fn close(&self) {
         let (reply, closed) = oneshot::channel();
@@ -292,11 +302,26 @@ impl Store {
     async fn write<T, W>(&self, haste: Haste, work: W) -> Option<T>
     where
         T: Send + 'static,
-        W: FnMut(&mut Group<'_>) -> sqlite::Result<T> + Send + 'static,
+        W: FnMut(&mut Group<'_>) -> sql::Result<T> + Send + 'static,
     {
         let (work, answer) = with_answer(work);
         self.handle.inbox.put(work, haste);
         answer.await.ok()
+    }
+
+    /// The same for who waits no longer than [`ACCEPT_TIME`]. What a server that is away has to wait for is not done at all then.
+    async fn write_in_time<T, W>(&self, work: W) -> Option<T>
+    where
+        T: Send + 'static,
+        W: FnMut(&mut Group<'_>) -> sql::Result<T> + Send + 'static,
+    {
+        match &self.shared.looks_into {
+            Looks::File(_) => self.write(Haste::Now, work).await,
+            Looks::Server { .. } if !self.queue().writable => None,
+            Looks::Server { .. } => {
+                tokio::time::timeout(ACCEPT_TIME, self.write(Haste::Now, work)).await.ok().flatten()
+            }
+        }
     }
 
     /// What the queue holds now.
@@ -309,7 +334,7 @@ impl Store {
     /// # Errors
     /// The file cannot be read.
     pub fn events(&self, id: &str, source: Option<&str>) -> Result<Vec<Kept>, ReadError> {
-        read::events(&self.shared.path, id, source)
+        self.shared.look(|connection| read::events(connection, id, source))
     }
 
     /// Looks for events, the newest first. It reads the file: not for a thread that must not wait.
@@ -317,7 +342,7 @@ impl Store {
     /// # Errors
     /// The file cannot be read.
     pub fn find(&self, filter: &Filter, limit: usize) -> Result<Found, ReadError> {
-        read::find(&self.shared.path, filter, &self.pauses(), limit)
+        self.shared.look(|connection| read::find(connection, filter, &self.pauses(), limit))
     }
 }
 
@@ -325,51 +350,19 @@ impl Store {
 fn with_answer<T, W>(mut work: W) -> (Work, oneshot::Receiver<T>)
 where
     T: Send + 'static,
-    W: FnMut(&mut Group<'_>) -> sqlite::Result<T> + Send + 'static,
+    W: FnMut(&mut Group<'_>) -> sql::Result<T> + Send + 'static,
 {
     let (reply, answer) = oneshot::channel();
     let reply = Arc::new(Mutex::new(Some(reply)));
     let work = move |group: &mut Group<'_>| {
+        // Whoever has stopped waiting for a server was told that it is not done.
+        if !group.transaction.is_alone() && lock(&reply).as_ref().is_none_or(oneshot::Sender::is_closed) {
+            return Ok(());
+        }
         let (answer, reply) = (work(group)?, reply.clone());
         // That whoever asked has gone is no matter.
         group.afterwards(move || drop(lock(&reply).take().map(|reply| reply.send(answer))));
         Ok(())
     };
     (Box::new(work), answer)
-}
-
-impl Shared {
-    fn queue(&self) -> MutexGuard<'_, Queue> {
-        lock(&self.queue)
-    }
-
-    fn pauses(&self) -> MutexGuard<'_, Vec<Pause>> {
-        lock(&self.pauses)
-    }
-
-    fn waiting_sources(&self) -> MutexGuard<'_, Vec<String>> {
-        lock(&self.waiting_sources)
-    }
-
-    fn look_at_disk(&self, least_free: Option<u64>) {
-        match disk::room(&self.path) {
-            Ok(disk::Room { free, total }) => {
-                let least_free = disk::least_free(least_free, total);
-                let mut queue = self.queue();
-                // A little more than that is needed to recover, or it would come and go.
-                let margin = if queue.disk_full { least_free / 10 } else { 0 };
-                queue.disk_full = free < least_free.saturating_add(margin);
-            }
-            Err(error) => tracing::debug!(%error, "how much room the disk has cannot be told"),
-        }
-    }
-
-    /// Takes what a transaction has changed, all at once for whoever looks.
-    fn apply(&self, change: Change, oldest: Option<Millis>) {
-        self.queue().apply(change, oldest);
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use crate::observe::Metrics;
+use crate::rules::Rules;
 use crate::settings::Settings;
 use crate::store::{Expired, Identity, Store};
 use crate::units::{Millis, now};
@@ -23,7 +24,7 @@ const LONGEST_IDENTITY_PAUSE: Millis = 3_600_000;
 pub struct Upkeep {
     pub store: Store,
     pub metrics: Arc<Metrics>,
-    pub settings: watch::Receiver<Arc<Settings>>,
+    pub rules: watch::Receiver<Arc<Rules>>,
 }
 
 impl Upkeep {
@@ -33,14 +34,15 @@ impl Upkeep {
     }
 
     fn settings(&self) -> Arc<Settings> {
-        self.settings.borrow().clone()
+        self.rules.borrow().settings.clone()
     }
 
     async fn look_around(&self) {
         let (mut disk_was_full, mut queue_was_full) = (false, false);
         loop {
-            let Settings { free_disk, queue_limit, .. } = *self.settings();
-            self.store.look_around(free_disk).await;
+            let rules = self.rules.borrow().clone();
+            let Settings { free_disk, queue_limit, ref retry, .. } = *rules.settings;
+            self.store.look_around(free_disk, &rules.revision, retry.unknown).await;
             let queue = self.store.queue();
             if std::mem::replace(&mut disk_was_full, queue.disk_full) != queue.disk_full {
                 report_disk(queue.disk_full);
@@ -99,9 +101,9 @@ impl Upkeep {
 
     /// Waits for as long as the settings say, or until they change.
     async fn pause(&self, length: impl Fn(&Settings) -> Millis) {
-        let mut settings = self.settings.clone();
-        let length = length(&settings.borrow_and_update()).unsigned_abs();
-        let _ = tokio::time::timeout(Duration::from_millis(length), settings.changed()).await;
+        let mut rules = self.rules.clone();
+        let length = length(&rules.borrow_and_update().settings).unsigned_abs();
+        let _ = tokio::time::timeout(Duration::from_millis(length), rules.changed()).await;
     }
 }
 

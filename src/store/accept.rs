@@ -3,12 +3,12 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use rusqlite::{OptionalExtension, Transaction, params};
-
 use super::Unavailable;
 use super::claim::Claimed;
+use super::group::Group;
+use super::key;
 use super::packed::Packed;
-use super::sqlite::{Group, Result};
+use super::sql::{Connection, Result, values};
 use crate::render::{Delivery, Priority};
 use crate::rules::Decision;
 use crate::units::Millis;
@@ -44,10 +44,10 @@ impl Arrival {
     }
 
     /// A delivery of it that is attempted at once.
-    fn claimed(&self, event: i64, delivery: i64, start: &Start) -> Claimed {
+    fn claimed(&self, place: Place, start: &Start) -> Claimed {
         Claimed {
-            id: delivery,
-            event,
+            id: place.key(),
+            event: place.event,
             event_id: self.id.clone(),
             source: self.source.clone(),
             route: start.route.clone(),
@@ -90,21 +90,20 @@ pub fn accept(
     if let Err(unavailable) = group.room_for(deliveries.len(), queue_limit) {
         return Ok(Err(unavailable));
     }
-    let mut statement = group.transaction.prepare_cached(
+    let Packed { bytes, unpacked } = body;
+    let id = group.transaction.insert(
         "INSERT INTO events (source, event_id, type, received_at, revision, sensitive, body, unpacked)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        values![&**source, event_id, kind, received_at, revision, sensitive, bytes, unpacked],
     )?;
-    let Packed { bytes, unpacked } = body;
-    statement.execute(params![&**source, event_id, kind, received_at, revision, sensitive, bytes, unpacked])?;
-    drop(statement);
-    let id = group.transaction.last_insert_rowid();
-    for start in deliveries {
+    for (number, start) in deliveries.iter().enumerate() {
+        let place = Place { event: id, number };
         if group.has_room(source, start)? {
-            let delivery = insert(group, id, source, start, SENDING, *received_at)?;
+            insert(group, place, source, start, SENDING, *received_at)?;
             group.change.sending += 1;
-            group.attempt(arrival.claimed(id, delivery, start));
+            group.attempt(arrival.claimed(place, start));
         } else {
-            insert_delivery(group, id, source, start, *received_at)?;
+            insert_delivery(group, place, source, start, *received_at)?;
         }
     }
     Ok(Ok(Arrived::Accepted))
@@ -154,60 +153,72 @@ impl Group<'_> {
     }
 }
 
-/// Adds a delivery of the event with this key.
-pub fn insert_delivery(group: &mut Group<'_>, event: i64, source: &str, start: &Start, now: Millis) -> Result<()> {
-    insert(group, event, source, start, start.state, now)?;
+/// Which delivery: of the event with this key, and the how manieth of it.
+#[derive(Clone, Copy)]
+pub struct Place {
+    pub event: i64,
+    pub number: usize,
+}
+
+impl Place {
+    fn key(self) -> i64 {
+        key::delivery(self.event, self.number)
+    }
+}
+
+/// Adds a delivery.
+pub fn insert_delivery(group: &mut Group<'_>, place: Place, source: &str, start: &Start, now: Millis) -> Result<()> {
+    insert(group, place, source, start, start.state, now)?;
     group.started(start);
     Ok(())
 }
 
-/// The same, uncounted. Its key.
-fn insert(group: &Group<'_>, event: i64, source: &str, start: &Start, state: i64, now: Millis) -> Result<i64> {
-    let mut statement = group.transaction.prepare_cached(
+/// The same, uncounted.
+fn insert(group: &Group<'_>, place: Place, source: &str, start: &Start, state: i64, now: Millis) -> Result<()> {
+    let inserted = group.transaction.execute(
         "INSERT INTO deliveries
-             (event, source, route, transaction_id, priority, sensitive, state, due_at, expires_at, ended_at, reason, request,
-              attempts)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
-    )?;
-    statement.execute(params![
-        event,
-        source,
-        &*start.route,
-        start.transaction_id,
-        start.priority as i64,
-        start.sensitive,
-        state,
-        now,
-        start.expires_at,
-        start.reason.map(|_| now),
-        start.reason,
-        start.request,
-        i64::from(state == SENDING),
-    ])?;
-    Ok(group.transaction.last_insert_rowid())
+             (id, event, source, route, transaction_id, priority, sensitive, state, due_at, expires_at, ended_at, reason,
+              request, attempts)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+        values![
+            place.key(),
+            place.event,
+            source,
+            &*start.route,
+            start.transaction_id,
+            start.priority as i64,
+            start.sensitive,
+            state,
+            now,
+            start.expires_at,
+            start.reason.map(|_| now),
+            start.reason,
+            start.request,
+            i64::from(state == SENDING),
+        ],
+    );
+    inserted.map(drop)
 }
 
 /// The key of an event that is kept, and the revision that decided it.
 type Known = (i64, String);
 
-pub fn known(transaction: &Transaction<'_>, source: &str, event_id: &str) -> Result<Option<Known>> {
-    let mut statement =
-        transaction.prepare_cached("SELECT id, revision FROM events WHERE event_id = ?1 AND source = ?2")?;
-    statement.query_row([event_id, source], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+pub fn known(connection: &Connection<'_>, source: &str, event_id: &str) -> Result<Option<Known>> {
+    let sql = "SELECT id, revision FROM events WHERE event_id = ?1 AND source = ?2";
+    connection.first(sql, values![event_id, source], |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
-fn is_remembered(transaction: &Transaction<'_>, source: &str, event_id: &str) -> Result<bool> {
-    transaction
-        .prepare_cached("SELECT 1 FROM remembered WHERE event_id = ?1 AND source = ?2")?
-        .exists([event_id, source])
+fn is_remembered(connection: &Connection<'_>, source: &str, event_id: &str) -> Result<bool> {
+    connection.exists("SELECT 1 FROM remembered WHERE event_id = ?1 AND source = ?2", values![event_id, source])
 }
 
-fn routes(transaction: &Transaction<'_>, event: i64) -> Result<Vec<String>> {
-    let mut statement =
-        transaction.prepare_cached("SELECT route FROM deliveries WHERE event = ?1 GROUP BY route ORDER BY min(id)")?;
-    statement.query_map([event], |row| row.get(0))?.collect()
+fn routes(connection: &Connection<'_>, event: i64) -> Result<Vec<String>> {
+    let (first, last) = key::deliveries(event);
+    let sql = "SELECT route FROM deliveries WHERE id BETWEEN ?1 AND ?2 GROUP BY route ORDER BY min(id)";
+    connection.query(sql, values![first, last], |row| row.get(0))
 }
 
-fn has_dead(transaction: &Transaction<'_>, event: i64) -> Result<bool> {
-    transaction.prepare_cached("SELECT 1 FROM deliveries WHERE event = ?1 AND state = 3")?.exists([event])
+fn has_dead(connection: &Connection<'_>, event: i64) -> Result<bool> {
+    let (first, last) = key::deliveries(event);
+    connection.exists("SELECT 1 FROM deliveries WHERE id BETWEEN ?1 AND ?2 AND state = 3", values![first, last])
 }

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use rusqlite::Connection;
 
-use super::sqlite::Result;
+use super::sql::Result;
 
 /// From so many pages of 4 KiB in the log on, they are moved. Pages that change often are moved once for all of that.
 const PAGES: i32 = 4_000;

@@ -3,11 +3,11 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use rusqlite::{Row, Transaction, params};
 use tokio::sync::oneshot;
 
+use super::group::Group;
 use super::inbox::Inbox;
-use super::sqlite::{Group, Result};
+use super::sql::{Connection, Result, Row, values};
 use super::{Pause, steer};
 use crate::render::Priority;
 use crate::units::Millis;
@@ -119,7 +119,7 @@ impl Claiming {
     ///
     /// # Errors
     /// It is too late: there are claims.
-    pub fn withdraw(self) -> Result<(), Self> {
+    pub fn withdraw(self) -> std::result::Result<(), Self> {
         if self.inbox.withdraw_claim() { Ok(()) } else { Err(self) }
     }
 }
@@ -265,11 +265,12 @@ impl Look<'_> {
 }
 
 fn due(group: &Group<'_>, source: &Arc<str>, priority: Priority, now: Millis, most: usize) -> Result<Vec<Due>> {
-    let mut statement = group.transaction.prepare_cached(
+    let sql = format!(
         "SELECT id, route, due_at, attempts, alone, length(request) FROM deliveries
-         WHERE state = 0 AND source = ?1 AND priority = ?2 AND due_at <= ?3 ORDER BY due_at LIMIT ?4",
-    )?;
-    let rows = statement.query_map(params![&**source, priority as i64, now, most as i64], |row| {
+         WHERE state = 0 AND source = ?1 AND priority = ?2 AND due_at <= ?3 ORDER BY due_at LIMIT ?4{}",
+        group.transaction.skipping(),
+    );
+    group.transaction.query(&sql, values![&**source, priority as i64, now, most as i64], |row| {
         Ok(Due {
             id: row.get(0)?,
             source: source.clone(),
@@ -277,29 +278,25 @@ fn due(group: &Group<'_>, source: &Arc<str>, priority: Priority, now: Millis, mo
             due_at: row.get(2)?,
             attempts: row.get(3)?,
             alone: row.get(4)?,
-            bytes: row.get::<_, Option<u32>>(5)?.unwrap_or_default() as usize,
+            bytes: row.get::<Option<i32>>(5)?.unwrap_or_default().unsigned_abs() as usize,
         })
-    })?;
-    rows.collect()
+    })
 }
 
 /// A pause keeps it back: it is out of the way of what is due until that ends.
 fn lay_aside(group: &Group<'_>, due: &Due) -> Result<()> {
-    group.transaction.prepare_cached("UPDATE deliveries SET state = -1 WHERE id = ?1")?.execute([due.id]).map(drop)
+    group.transaction.execute("UPDATE deliveries SET state = -1 WHERE id = ?1", values![due.id]).map(drop)
 }
 
 fn take(group: &mut Group<'_>, due: &[Due]) -> Result<Vec<Claimed>> {
-    let mut look = group.transaction.prepare_cached(
-        "SELECT event, transaction_id, attempts + 1, definite_errors, waited, expires_at, request, event_id, received_at
-         FROM deliveries JOIN events ON events.id = event WHERE deliveries.id = ?1",
-    )?;
     // Both in one, with `RETURNING`, would make SQLite copy each page for the case that it fails half-way.
-    let mut take =
-        group.transaction.prepare_cached("UPDATE deliveries SET state = 1, attempts = attempts + 1 WHERE id = ?1")?;
+    let look = "SELECT event, transaction_id, attempts + 1, definite_errors, waited, expires_at, request, event_id, received_at
+         FROM deliveries JOIN events ON events.id = event WHERE deliveries.id = ?1";
+    let take = group.transaction.taking();
     let mut taken = Vec::with_capacity(due.len());
     for due in due {
-        taken.push(look.query_row([due.id], |row| claimed(row, due))?);
-        take.execute([due.id])?;
+        taken.extend(group.transaction.first(look, values![due.id], |row| claimed(row, due))?);
+        group.transaction.execute(&take, values![due.id])?;
         group.change.wait(due.attempts, -1);
         group.change.sending += 1;
     }
@@ -313,25 +310,28 @@ fn claimed(row: &Row<'_>, due: &Due) -> Result<Claimed> {
         route: (&*due.route).into(),
         event: row.get(0)?,
         transaction_id: row.get(1)?,
-        attempts: row.get(2)?,
-        definite_errors: row.get(3)?,
+        attempts: count(row.get(2)?),
+        definite_errors: count(row.get(3)?),
         waited: row.get(4)?,
         expires_at: row.get(5)?,
-        request: row.get::<_, Option<Vec<u8>>>(6)?.unwrap_or_default(),
+        request: row.get::<Option<_>>(6)?.unwrap_or_default(),
         event_id: row.get(7)?,
         accepted_at: row.get(8)?,
         seal: PhantomData,
     })
 }
 
+fn count(stored: i64) -> u32 {
+    u32::try_from(stored).unwrap_or(u32::MAX)
+}
+
 /// When the next delivery of these sources is due.
-fn next_due(transaction: &Transaction<'_>, sources: &[Arc<str>]) -> Result<Option<Millis>> {
-    let mut next = transaction
-        .prepare_cached("SELECT min(due_at) FROM deliveries WHERE state = 0 AND source = ?1 AND priority = ?2")?;
+fn next_due(connection: &Connection<'_>, sources: &[Arc<str>]) -> Result<Option<Millis>> {
+    let sql = "SELECT min(due_at) FROM deliveries WHERE state = 0 AND source = ?1 AND priority = ?2";
     let mut earliest: Option<Millis> = None;
     for priority in Priority::ALL {
         for source in sources {
-            let due: Option<Millis> = next.query_row(params![&**source, priority as i64], |row| row.get(0))?;
+            let due = connection.first(sql, values![&**source, priority as i64], |row| row.get(0))?.flatten();
             earliest = [earliest, due].into_iter().flatten().min();
         }
     }

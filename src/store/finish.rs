@@ -1,9 +1,9 @@
 //! How an attempt ended, and what of it is erased.
 
-use rusqlite::{Transaction, params};
-
-use super::sqlite::{Group, Result};
-use super::{Change, Claimed};
+use super::Claimed;
+use super::group::Group;
+use super::key::OF_EVENT;
+use super::sql::{Connection, Result, values};
 use crate::units::Millis;
 
 /// What is to be remembered of an attempt.
@@ -39,81 +39,77 @@ pub struct End {
     id: i64,
     /// The key of its event.
     event: i64,
+    /// Which attempt of it.
+    attempt: i64,
     step: Step,
 }
 
 impl End {
     pub fn new(claimed: &Claimed, step: Step) -> Self {
-        Self { id: claimed.id, event: claimed.event, step }
+        Self { id: claimed.id, event: claimed.event, attempt: claimed.attempts.into(), step }
     }
 }
 
+/// An attempt that was taken over since, or whose end is known, changes nothing.
 pub fn finish(group: &mut Group<'_>, end: &End, now: Millis) -> Result<()> {
-    let &End { id, event, ref step } = end;
-    let (transaction, change) = (&group.transaction, &mut group.change);
-    change.sending -= 1;
-    match step {
-        Step::Delivered => ended(group, id, event, 2, now)?,
-        Step::Expired => ended(group, id, event, 4, now)?,
+    let &End { id, event, attempt, ref step } = end;
+    let (connection, change) = (&group.transaction, &mut group.change);
+    let ended = match step {
+        Step::Delivered | Step::Expired => {
+            let state: i64 = if *step == Step::Delivered { 2 } else { 4 };
+            let sql = "UPDATE deliveries SET state = ?3, ended_at = ?4, reason = NULL, answer = NULL
+                 WHERE id = ?1 AND state = 1 AND attempts = ?2";
+            connection.execute(sql, values![id, attempt, state, now])?
+        }
         Step::Dead { due, definite, reason, answer } => {
-            change.dead += 1;
-            let mut dead = transaction.prepare_cached(
-                "UPDATE deliveries SET state = 3, due_at = ?2, ended_at = ?3, definite_errors = definite_errors + ?4,
-                     alone = alone OR NOT ?4, reason = ?5, answer = ?6 WHERE id = ?1",
-            )?;
-            dead.execute(params![id, due, now, definite, reason, answer])?;
+            let sql =
+                "UPDATE deliveries SET state = 3, due_at = ?3, ended_at = ?4, definite_errors = definite_errors + ?5,
+                     alone = alone OR ?6, reason = ?7, answer = ?8 WHERE id = ?1 AND state = 1 AND attempts = ?2";
+            let values = values![id, attempt, due, now, i64::from(*definite), !definite, reason, answer];
+            let ended = connection.execute(sql, values)?;
+            change.dead += ended as i64;
+            ended
         }
         Step::Again { due, pause, definite, reason, answer } => {
-            change.retrying += 1;
+            let sql = "UPDATE deliveries SET state = 0, due_at = ?3, waited = waited + ?4,
+                     definite_errors = definite_errors + ?5, alone = alone OR ?6, reason = ?7, answer = ?8
+                 WHERE id = ?1 AND state = 1 AND attempts = ?2";
+            let values = values![id, attempt, due, pause, i64::from(*definite), !definite, reason, answer];
+            let ended = connection.execute(sql, values)?;
+            change.retrying += ended as i64;
             // It will be, and whoever claims gets to know when.
             group.due = true;
-            let mut again = transaction.prepare_cached(
-                "UPDATE deliveries SET state = 0, due_at = ?2, waited = waited + ?3,
-                     definite_errors = definite_errors + ?4, alone = alone OR NOT ?4, reason = ?5, answer = ?6
-                 WHERE id = ?1",
-            )?;
-            again.execute(params![id, due, pause, definite, reason, answer])?;
+            ended
         }
         Step::GivenBack { due } => {
-            give_back(transaction, id, *due, change)?;
+            let sql = "UPDATE deliveries SET state = 0, due_at = ?3, attempts = attempts - 1
+                 WHERE id = ?1 AND state = 1 AND attempts = ?2";
+            let ended = connection.execute(sql, values![id, attempt, due])?;
+            change.wait(attempt - 1, ended as i64);
             group.due = true;
+            ended
         }
-    }
-    Ok(())
-}
-
-fn ended(group: &mut Group<'_>, id: i64, event: i64, state: i64, now: Millis) -> Result<()> {
-    let transaction = &group.transaction;
-    let mut end = transaction.prepare_cached(
-        "UPDATE deliveries SET state = ?2, ended_at = ?3, reason = NULL, answer = NULL WHERE id = ?1",
-    )?;
-    end.execute(params![id, state, now])?;
+    };
+    change.sending -= ended as i64;
+    let over = ended > 0 && matches!(step, Step::Delivered | Step::Expired);
     // Something of its event is to be erased in the end.
-    if transaction.prepare_cached("SELECT 1 FROM events WHERE id = ?1 AND sensitive")?.exists([event])? {
-        group.erased |= erase_sensitive(transaction, id)?;
+    if over && group.transaction.exists("SELECT 1 FROM events WHERE id = ?1 AND sensitive", values![event])? {
+        group.erased |= erase_sensitive(&group.transaction, id)?;
     }
     Ok(())
 }
 
-fn give_back(transaction: &Transaction<'_>, id: i64, due: Millis, change: &mut Change) -> Result<()> {
-    let mut back = transaction
-        .prepare_cached("UPDATE deliveries SET state = 0, due_at = ?2, attempts = attempts - 1 WHERE id = ?1")?;
-    back.execute(params![id, due])?;
-    let mut attempts = transaction.prepare_cached("SELECT attempts FROM deliveries WHERE id = ?1")?;
-    let attempts = attempts.query_row([id], |row| row.get(0))?;
-    change.wait(attempts, 1);
-    Ok(())
-}
+/// What is left of a body.
+pub const ERASED: &[u8] = b"";
 
 /// The request goes at once; the body when no delivery of the event could still need it. Says
 /// whether something was erased.
-pub fn erase_sensitive(transaction: &Transaction<'_>, id: i64) -> Result<bool> {
-    let mut request =
-        transaction.prepare_cached("UPDATE deliveries SET request = NULL WHERE id = ?1 AND sensitive AND state = 2")?;
-    let mut body = transaction.prepare_cached(
-        "UPDATE events SET body = x'' WHERE id = (SELECT event FROM deliveries WHERE id = ?1)
-             AND EXISTS (SELECT 1 FROM deliveries WHERE event = events.id AND sensitive AND state = 2)
-             AND NOT EXISTS (SELECT 1 FROM deliveries WHERE event = events.id AND state IN (-1, 0, 1, 3))",
-    )?;
-    Ok(request.execute([id])? + body.execute([id])? > 0)
+pub fn erase_sensitive(connection: &Connection<'_>, id: i64) -> Result<bool> {
+    let request = "UPDATE deliveries SET request = NULL WHERE id = ?1 AND sensitive AND state = 2";
+    let body = format!(
+        "UPDATE events SET body = ?2 WHERE id = (SELECT event FROM deliveries WHERE id = ?1)
+             AND EXISTS (SELECT 1 FROM deliveries WHERE {OF_EVENT} AND sensitive AND state = 2)
+             AND NOT EXISTS (SELECT 1 FROM deliveries WHERE {OF_EVENT} AND state IN (-1, 0, 1, 3))",
+    );
+    Ok(connection.execute(request, values![id])? + connection.execute(&body, values![id, ERASED])? > 0)
 }

@@ -1,10 +1,14 @@
-//! From the address of a store to a file that this process alone has.
+//! From the address of a store to a file that this process alone has, or to a server that others use as well.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::sqlite::{self, Database};
+use super::database;
+use super::postgres::Address;
+use super::sql::Error;
+use super::sqlite::Sqlite;
 
 /// Why a store cannot be opened.
 #[derive(Debug)]
@@ -16,22 +20,44 @@ pub struct OpenError {
 }
 
 impl OpenError {
-    pub fn new(path: &Path, why: impl fmt::Display, hint: &str) -> Self {
-        let message = format!("the store `{}` cannot be opened: {why}", path.display());
+    pub fn new(name: impl fmt::Display, why: impl fmt::Display, hint: &str) -> Self {
+        let message = format!("the store `{name}` cannot be opened: {why}");
         Self { message, hint: Some(hint.to_owned()), in_use: false }
     }
 
-    pub fn of_sqlite(path: &Path, error: &rusqlite::Error) -> Self {
-        Self::new(path, error, sqlite::hint(error))
+    pub fn of(name: impl fmt::Display, error: &Error) -> Self {
+        Self { in_use: matches!(error, Error::Away), ..Self::new(name, error, database::hint(error)) }
+    }
+
+    pub fn too_new(name: impl fmt::Display, version: i64) -> Self {
+        let why = format!("it was written by a newer deskbell (schema {version})");
+        let hint = "run that version again, or start with a new store; what waits in this one stays in it";
+        Self::new(name, why, hint)
     }
 }
 
-/// The path in `sqlite:PATH`.
-pub fn path_of(url: &str) -> Result<PathBuf, OpenError> {
+/// Where a store is.
+pub enum Place {
+    File(PathBuf),
+    Server(Arc<Address>),
+}
+
+/// The file in `sqlite:PATH`, or the server in `postgres://…`.
+pub fn place_of(url: &str) -> Result<Place, OpenError> {
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        let address = Address::parse(url).map_err(|why| OpenError {
+            message: format!("the address of the store is wrong: {why}"),
+            hint: Some("such as `postgres://deskbell@db.example.com/deskbell?sslmode=verify-full`".to_owned()),
+            in_use: false,
+        })?;
+        return Ok(Place::Server(Arc::new(address)));
+    }
     match url.strip_prefix("sqlite:").map(|path| path.strip_prefix("//").unwrap_or(path)) {
-        Some(path) if !path.is_empty() && !path.starts_with(':') => Ok(PathBuf::from(path)),
+        Some(path) if !path.is_empty() && !path.starts_with(':') => Ok(Place::File(PathBuf::from(path))),
         _ => Err(OpenError {
-            message: format!("`{url}` is not a store, expected `sqlite:PATH` such as `sqlite:deskbell.db`, or `none`"),
+            message: format!(
+                "`{url}` is not a store, expected `sqlite:PATH` such as `sqlite:deskbell.db`, `postgres://…`, or `none`"
+            ),
             hint: Some("name it with `--store URL`".to_owned()),
             in_use: false,
         }),
@@ -41,7 +67,11 @@ pub fn path_of(url: &str) -> Result<PathBuf, OpenError> {
 /// A store has one owner. The lock goes with the process, however it ends.
 pub fn take_lock(path: &Path) -> Result<File, OpenError> {
     if path.is_dir() {
-        return Err(OpenError::new(path, "it is a folder", "name a file in it, such as `sqlite:FOLDER/deskbell.db`"));
+        return Err(OpenError::new(
+            path.display(),
+            "it is a folder",
+            "name a file in it, such as `sqlite:FOLDER/deskbell.db`",
+        ));
     }
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
@@ -57,17 +87,13 @@ pub fn take_lock(path: &Path) -> Result<File, OpenError> {
     }
 }
 
-pub fn open(path: &Path) -> Result<Database, OpenError> {
+pub fn open(path: &Path) -> Result<Sqlite, OpenError> {
     make_private(path).map_err(|error| unusable(path, &error))?;
-    let mut database = Database::open(path).map_err(|error| OpenError::of_sqlite(path, &error))?;
-    database.migrate().map_err(|error| OpenError::of_sqlite(path, &error))?.map_err(|version| {
-        let why = format!("it was written by a newer deskbell (schema {version})");
-        OpenError::new(
-            path,
-            why,
-            "run that version again, or start with a new store; what waits in this one stays in it",
-        )
-    })?;
+    let mut database = Sqlite::open(path).map_err(|error| OpenError::of(path.display(), &error))?;
+    database
+        .migrate()
+        .map_err(|error| OpenError::of(path.display(), &error))?
+        .map_err(|version| OpenError::too_new(path.display(), version.into()))?;
     Ok(database)
 }
 
@@ -86,5 +112,5 @@ fn unusable(path: &Path, error: &std::io::Error) -> OpenError {
         std::io::ErrorKind::StorageFull => "make room on the disk",
         _ => "its folder and its file have to be writable for the user that the gateway runs as",
     };
-    OpenError::new(path, error, hint)
+    OpenError::new(path.display(), error, hint)
 }

@@ -1,9 +1,8 @@
 //! A body in the store: JSON with the same few names again and again, which takes half the room when it is packed.
 
 use lz4_flex::block;
-use rusqlite::{Error, ffi};
 
-use super::sqlite::Result;
+use super::sql::{Error, Result};
 
 /// The most that LZ4 makes of one byte.
 const MOST_OF_ONE: usize = 255;
@@ -11,13 +10,13 @@ const MOST_OF_ONE: usize = 255;
 pub struct Packed {
     pub bytes: Vec<u8>,
     /// The length of the body, in bytes. None if it stands there as it came.
-    pub unpacked: Option<u32>,
+    pub unpacked: Option<i64>,
 }
 
 impl Packed {
     pub fn of(body: &[u8]) -> Self {
         let bytes = block::compress(body);
-        match u32::try_from(body.len()) {
+        match i64::try_from(body.len()) {
             Ok(length) if bytes.len() < body.len() => Self { bytes, unpacked: Some(length) },
             _ => Self { bytes: body.to_vec(), unpacked: None },
         }
@@ -29,11 +28,10 @@ impl Packed {
     /// What is kept is not what was written.
     pub fn unpack(self) -> Result<Vec<u8>> {
         let Some(length) = self.unpacked else { return Ok(self.bytes) };
-        let length = length as usize;
+        let length = usize::try_from(length).map_err(|_| Error::Damaged)?;
         let can_be = length / MOST_OF_ONE <= self.bytes.len();
         let body = can_be.then(|| block::decompress(&self.bytes, length).ok()).flatten();
-        body.filter(|body| body.len() == length)
-            .ok_or_else(|| Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CORRUPT), None))
+        body.filter(|body| body.len() == length).ok_or(Error::Damaged)
     }
 }
 
@@ -61,13 +59,12 @@ mod tests {
         let damaged = [
             Packed { bytes: bytes.clone(), unpacked: Some(399) },
             Packed { bytes: bytes.clone(), unpacked: Some(401) },
-            Packed { bytes: bytes.clone(), unpacked: Some(u32::MAX) },
+            Packed { bytes: bytes.clone(), unpacked: Some(i64::MAX) },
             Packed { bytes: bytes[1..].to_vec(), unpacked },
             Packed { bytes: Vec::new(), unpacked },
         ];
         for packed in damaged {
-            let error = packed.unpack().expect_err("it is damaged");
-            assert_eq!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::DatabaseCorrupt));
+            assert!(matches!(packed.unpack(), Err(Error::Damaged)));
         }
     }
 }

@@ -1,17 +1,15 @@
 //! Looking into the store, on connections that only read: the writer never waits for them.
 
 use std::fmt;
-use std::path::Path;
 use std::sync::Arc;
 
-use rusqlite::{Connection, OpenFlags, Result, Row, params};
 use serde::{Deserialize, Serialize};
 
 use super::Pause;
+use super::key;
 use super::packed::Packed;
+use super::sql::{Connection, Result, Row, values};
 use crate::units::{Millis, maybe_moment, moment};
-
-pub use rusqlite::Error as ReadError;
 
 /// The most rows that one look goes through.
 const MOST_SCANNED: usize = 10_000;
@@ -182,48 +180,45 @@ impl Filter {
     /// The keys of the events that may be meant, the newest first: by the narrowest index there is.
     fn candidates(&self) -> &'static str {
         match self.state {
-            _ if self.id.is_some() => "SELECT id FROM events WHERE event_id = ?2 AND id < ?1 ORDER BY id DESC",
+            _ if self.id.is_some() => "SELECT id FROM events WHERE event_id = ?2 AND id < ?1 ORDER BY id DESC LIMIT ?3",
             Some(State::Dead) => {
-                "SELECT DISTINCT event FROM deliveries WHERE state > 2 AND state = 3 AND event < ?1 AND ?2 IS NULL ORDER BY event DESC"
+                "SELECT DISTINCT event FROM deliveries WHERE state > 2 AND state = 3 AND event < ?1 AND CAST(?2 AS TEXT) IS NULL ORDER BY event DESC LIMIT ?3"
             }
             Some(State::Expired) => {
-                "SELECT DISTINCT event FROM deliveries WHERE state > 2 AND state = 4 AND event < ?1 AND ?2 IS NULL ORDER BY event DESC"
+                "SELECT DISTINCT event FROM deliveries WHERE state > 2 AND state = 4 AND event < ?1 AND CAST(?2 AS TEXT) IS NULL ORDER BY event DESC LIMIT ?3"
             }
             Some(State::Cancelled) => {
-                "SELECT DISTINCT event FROM deliveries WHERE state > 2 AND state = 5 AND event < ?1 AND ?2 IS NULL ORDER BY event DESC"
+                "SELECT DISTINCT event FROM deliveries WHERE state > 2 AND state = 5 AND event < ?1 AND CAST(?2 AS TEXT) IS NULL ORDER BY event DESC LIMIT ?3"
             }
             Some(State::New | State::Retrying | State::Sending | State::Paused) => {
-                "SELECT DISTINCT event FROM deliveries WHERE state < 2 AND event < ?1 AND ?2 IS NULL ORDER BY event DESC"
+                "SELECT DISTINCT event FROM deliveries WHERE state < 2 AND event < ?1 AND CAST(?2 AS TEXT) IS NULL ORDER BY event DESC LIMIT ?3"
             }
-            Some(State::Delivered) | None => "SELECT id FROM events WHERE id < ?1 AND ?2 IS NULL ORDER BY id DESC",
+            Some(State::Delivered) | None => {
+                "SELECT id FROM events WHERE id < ?1 AND CAST(?2 AS TEXT) IS NULL ORDER BY id DESC LIMIT ?3"
+            }
         }
     }
 }
 
-pub fn events(path: &Path, id: &str, source: Option<&str>) -> Result<Vec<Kept>> {
-    let connection = open(path)?;
-    let mut statement = connection.prepare(
-        "SELECT source, received_at, nullif(body, x''), unpacked FROM events
-         WHERE event_id = ?1 AND (?2 IS NULL OR source = ?2) ORDER BY source",
-    )?;
-    let rows = statement.query_map(params![id, source], |row| {
-        let unpacked = row.get(3)?;
-        let body = row.get::<_, Option<_>>(2)?.map(|bytes| Packed { bytes, unpacked }.unpack());
+pub fn events(connection: &Connection<'_>, id: &str, source: Option<&str>) -> Result<Vec<Kept>> {
+    let sql = "SELECT source, received_at, body, unpacked FROM events
+         WHERE event_id = ?1 AND (CAST(?2 AS TEXT) IS NULL OR source = ?2) ORDER BY source";
+    connection.query(sql, values![id, source], |row| {
+        let packed = Packed { bytes: row.get(2)?, unpacked: row.get(3)? };
+        let body = (!packed.bytes.is_empty()).then(|| packed.unpack());
         Ok(Kept { source: row.get(0)?, received_at: row.get(1)?, body: body.transpose()? })
-    })?;
-    rows.collect()
+    })
 }
 
 /// Looks through as many events as may cost some milliseconds: there may be fewer than `limit`, and more behind.
-pub fn find(path: &Path, filter: &Filter, pauses: &[Pause], limit: usize) -> Result<Found> {
-    let connection = open(path)?;
-    let mut candidates = connection.prepare(filter.candidates())?;
-    let mut keys = candidates.query(params![filter.before.unwrap_or(i64::MAX), filter.id])?;
+pub fn find(connection: &Connection<'_>, filter: &Filter, pauses: &[Pause], limit: usize) -> Result<Found> {
+    let before = filter.before.unwrap_or(i64::MAX);
+    let keys: Vec<i64> =
+        connection.query(filter.candidates(), values![before, filter.id, MOST_SCANNED as i64], |row| row.get(0))?;
     let mut found = Found::default();
     let mut scanned = 0;
-    while let Some(row) = keys.next()? {
-        let key = row.get(0)?;
-        let event = load(&connection, key, pauses)?;
+    for key in keys {
+        let event = load(connection, key, pauses)?;
         scanned += 1 + event.as_ref().map_or(0, |event| event.deliveries.len());
         found.events.extend(event.filter(|event| filter.wants(event)));
         if scanned >= MOST_SCANNED || found.events.len() == limit {
@@ -234,27 +229,25 @@ pub fn find(path: &Path, filter: &Filter, pauses: &[Pause], limit: usize) -> Res
     Ok(found)
 }
 
-fn load(connection: &Connection, key: i64, pauses: &[Pause]) -> Result<Option<Recorded>> {
-    let mut statement = connection
-        .prepare_cached("SELECT event_id, source, type, received_at, revision, body = x'' FROM events WHERE id = ?1")?;
-    let mut rows = statement.query([key])?;
-    let Some(row) = rows.next()? else { return Ok(None) };
-    let mut event = Recorded {
-        key,
-        id: row.get(0)?,
-        source: row.get(1)?,
-        kind: row.get(2)?,
-        received_at: row.get(3)?,
-        revision: row.get(4)?,
-        erased: row.get(5)?,
-        deliveries: Vec::new(),
-    };
-    let mut statement = connection.prepare_cached(
-        "SELECT route, transaction_id, state, attempts, due_at, expires_at, ended_at, reason, answer
-         FROM deliveries WHERE event = ?1 ORDER BY id",
-    )?;
-    let deliveries = statement.query_map([key], |row| delivery(row, &event.source, pauses))?;
-    event.deliveries = deliveries.collect::<Result<_>>()?;
+fn load(connection: &Connection<'_>, key: i64, pauses: &[Pause]) -> Result<Option<Recorded>> {
+    let sql = "SELECT event_id, source, type, received_at, revision, length(body) = 0 FROM events WHERE id = ?1";
+    let event = connection.first(sql, values![key], |row| {
+        Ok(Recorded {
+            key,
+            id: row.get(0)?,
+            source: row.get(1)?,
+            kind: row.get(2)?,
+            received_at: row.get(3)?,
+            revision: row.get(4)?,
+            erased: row.get(5)?,
+            deliveries: Vec::new(),
+        })
+    })?;
+    let Some(mut event) = event else { return Ok(None) };
+    let sql = "SELECT route, transaction_id, state, attempts, due_at, expires_at, ended_at, reason, answer
+         FROM deliveries WHERE id BETWEEN ?1 AND ?2 ORDER BY id";
+    let (first, last) = key::deliveries(key);
+    event.deliveries = connection.query(sql, values![first, last], |row| delivery(row, &event.source, pauses))?;
     Ok(Some(event))
 }
 
@@ -276,20 +269,12 @@ fn delivery(row: &Row<'_>, source: &str, pauses: &[Pause]) -> Result<RecordedDel
 }
 
 /// The sources that have deliveries to make: one step in an index for each, however many deliveries there are.
-pub fn waiting_sources(connection: &Connection) -> Result<Vec<String>> {
-    let mut statement = connection.prepare_cached(
-        "WITH RECURSIVE waiting (source) AS (
+pub fn waiting_sources(connection: &Connection<'_>) -> Result<Vec<String>> {
+    let sql = "WITH RECURSIVE waiting (source) AS (
              SELECT min(source) FROM deliveries WHERE state = 0
              UNION ALL
              SELECT (SELECT min(source) FROM deliveries WHERE state = 0 AND source > waiting.source)
              FROM waiting WHERE source IS NOT NULL)
-         SELECT source FROM waiting WHERE source IS NOT NULL",
-    )?;
-    statement.query_map([], |row| row.get(0))?.collect()
-}
-
-/// A connection of its own for each look: opening costs less than a millisecond, and none that is
-/// left open keeps the log of changes from being emptied.
-fn open(path: &Path) -> Result<Connection> {
-    Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+         SELECT source FROM waiting WHERE source IS NOT NULL";
+    connection.query(sql, &[], |row| row.get(0))
 }

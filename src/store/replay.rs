@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use rusqlite::params;
-
 use super::Unavailable;
-use super::accept::{Start, insert_delivery, known};
+use super::accept::{Place, Start, insert_delivery, known};
+use super::group::Group;
+use super::key;
 use super::read::State;
-use super::sqlite::{Group, Result};
+use super::sql::{Result, values};
 use super::steer::cancel;
 use crate::render::{Delivery, Priority};
 use crate::rules::Decision;
@@ -92,9 +92,10 @@ pub fn replay(
         return Ok(Err(unavailable));
     }
     if deliveries.iter().any(|delivery| delivery.sensitive) {
-        group.transaction.execute("UPDATE events SET sensitive = 1 WHERE id = ?1", [id])?;
+        group.transaction.execute("UPDATE events SET sensitive = TRUE WHERE id = ?1", values![id])?;
     }
     let mut rows = rows(group, id)?;
+    let mut number = rows.len();
     let mut replayed = Replayed::default();
     for delivery in &deliveries {
         let mut delivery = (*delivery).clone();
@@ -113,7 +114,8 @@ pub fn replay(
                 if count > 0 {
                     delivery.rename(count);
                 }
-                insert_delivery(group, id, &event.source, &Start::of(&delivery), now)?;
+                insert_delivery(group, Place { event: id, number }, &event.source, &Start::of(&delivery), now)?;
+                number += 1;
                 replayed.count(&delivery, now);
             }
             Some(Row { state: State::Delivered, .. }) => replayed.delivered += 1,
@@ -135,10 +137,12 @@ pub fn replay(
 }
 
 fn rows(group: &Group<'_>, event: i64) -> Result<Vec<Row>> {
-    let mut statement = group.transaction.prepare_cached(
-        "SELECT id, route, transaction_id, state, attempts FROM deliveries WHERE event = ?1 ORDER BY id",
-    )?;
-    let rows = statement.query_map([event], |row| {
+    let (first, last) = key::deliveries(event);
+    let sql = format!(
+        "SELECT id, route, transaction_id, state, attempts FROM deliveries WHERE id BETWEEN ?1 AND ?2 ORDER BY id{}",
+        group.transaction.locking(),
+    );
+    group.transaction.query(&sql, values![first, last], |row| {
         Ok(Row {
             id: row.get(0)?,
             route: row.get(1)?,
@@ -146,8 +150,7 @@ fn rows(group: &Group<'_>, event: i64) -> Result<Vec<Row>> {
             state: State::of(row.get(3)?, row.get(4)?),
             made: false,
         })
-    })?;
-    rows.collect()
+    })
 }
 
 /// A delivery and what was sent anew of it, in their order.
@@ -167,24 +170,24 @@ fn family<'a>(rows: &'a mut [Row], transaction_id: &str) -> Vec<&'a Row> {
 /// outcome that stayed unknown waits as long as it would have.
 fn revive(group: &mut Group<'_>, row: &Row, delivery: &mut Delivery, now: Millis) -> Result<()> {
     delivery.stamp();
-    let mut statement = group.transaction.prepare_cached(
-        "UPDATE deliveries SET priority = ?2, sensitive = ?3, state = ?4, due_at = max(due_at, ?5), expires_at = ?6,
+    let start = Start::of(delivery);
+    group.transaction.execute(
+        "UPDATE deliveries SET priority = ?2, sensitive = ?3, state = ?4,
+             due_at = CASE WHEN due_at > ?5 THEN due_at ELSE ?5 END, expires_at = ?6,
              attempts = 0, waited = 0, ended_at = ?7, reason = ?8, answer = NULL, request = ?9
          WHERE id = ?1",
+        values![
+            row.id,
+            start.priority as i64,
+            start.sensitive,
+            start.state,
+            now,
+            start.expires_at,
+            start.reason.map(|_| now),
+            start.reason,
+            start.request,
+        ],
     )?;
-    let start = Start::of(delivery);
-    statement.execute(params![
-        row.id,
-        start.priority as i64,
-        start.sensitive,
-        start.state,
-        now,
-        start.expires_at,
-        start.reason.map(|_| now),
-        start.reason,
-        start.request,
-    ])?;
-    drop(statement);
     group.change.dead -= i64::from(row.state == State::Dead);
     group.started(&start);
     Ok(())

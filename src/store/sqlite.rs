@@ -5,15 +5,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, Error, ErrorCode, OptionalExtension, Transaction, TransactionBehavior};
+use rusqlite::{Connection, Error, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::checkpoint::Checkpoints;
+use super::group::{Done, Group, oldest};
+use super::sql::{self, Result};
 use super::standing::Claim;
 use super::writer::Work;
-use super::{Change, Pause, Queue, Unavailable, steer};
+use super::{Change, Pause, Queue, steer};
 use crate::units::Millis;
-
-pub use rusqlite::Result;
 
 /// Each brings the schema one version further; a version that was released is never edited.
 ///
@@ -90,16 +90,48 @@ const MIGRATIONS: [&str; 4] = [
     DROP INDEX deliveries_unfinished;
     CREATE INDEX deliveries_unfinished ON deliveries (event, state) WHERE state < 2;
     ",
-    // The length of a body that is kept packed.
+    // The length of a body that is kept packed. And keys of deliveries that say which event they are of: an index less,
+    // and a page less for each event. All of them are written anew for that, once.
     "
     ALTER TABLE events ADD COLUMN unpacked INTEGER;
+    ALTER TABLE deliveries RENAME TO numbered;
+    CREATE TABLE deliveries (
+        id INTEGER PRIMARY KEY,
+        event INTEGER NOT NULL,
+        source TEXT NOT NULL,
+        route TEXT NOT NULL,
+        transaction_id TEXT NOT NULL,
+        priority INTEGER NOT NULL,
+        sensitive INTEGER NOT NULL,
+        state INTEGER NOT NULL,
+        due_at INTEGER NOT NULL,
+        expires_at INTEGER,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        definite_errors INTEGER NOT NULL DEFAULT 0,
+        waited INTEGER NOT NULL DEFAULT 0,
+        ended_at INTEGER,
+        reason TEXT,
+        request BLOB,
+        answer TEXT,
+        alone INTEGER NOT NULL DEFAULT 0
+    );
+    INSERT INTO deliveries SELECT (event << 20) + row_number() OVER (PARTITION BY event ORDER BY id) - 1,
+        event, source, route, transaction_id, priority, sensitive, state, due_at, expires_at, attempts, definite_errors,
+        waited, ended_at, reason, request, answer, alone FROM numbered;
+    DROP TABLE numbered;
+    CREATE INDEX deliveries_due ON deliveries (source, priority, due_at) WHERE state = 0;
+    CREATE INDEX deliveries_unfinished ON deliveries (event, state) WHERE state < 2;
+    CREATE INDEX deliveries_failed ON deliveries (state, event) WHERE state > 2;
+    CREATE INDEX deliveries_paused ON deliveries (route, source) WHERE state = -1;
+    CREATE INDEX deliveries_retrying ON deliveries (id) WHERE state < 1 AND attempts > 0;
+    CREATE INDEX deliveries_expiring ON deliveries (expires_at) WHERE state < 1 AND expires_at IS NOT NULL;
     ",
 ];
 
 /// How long a file is waited for that somebody else writes to, whoever that may be.
 const BUSY_TIME: Duration = Duration::from_secs(5);
 
-pub struct Database {
+pub struct Sqlite {
     // Its connection is closed first: the last one puts all in order.
     checkpoints: Checkpoints,
     connection: Connection,
@@ -112,32 +144,7 @@ pub struct Recovered {
     pub pauses: Vec<Pause>,
 }
 
-/// A transaction, and what it does besides.
-pub struct Group<'a> {
-    pub transaction: Transaction<'a>,
-    /// What there was when it began.
-    queue: Queue,
-    pub change: Change,
-    /// Something may be due now.
-    pub due: bool,
-    /// Something was erased.
-    pub erased: bool,
-    /// A claim for what has just come.
-    pub standing: &'a mut Option<Claim>,
-    afterwards: Vec<Box<dyn FnOnce()>>,
-}
-
-/// What one transaction has done.
-pub struct Done {
-    pub change: Change,
-    pub oldest: Option<Millis>,
-    pub due: bool,
-    pub erased: bool,
-    /// What is to follow now that it is on disk.
-    pub afterwards: Vec<Box<dyn FnOnce()>>,
-}
-
-impl Database {
+impl Sqlite {
     pub fn open(path: &Path) -> Result<Self> {
         let mut connection = Connection::open(path)?;
         connection.busy_timeout(BUSY_TIME)?;
@@ -177,13 +184,13 @@ impl Database {
              WHERE id IN (SELECT id FROM deliveries WHERE state < 2 AND state = 1)",
             [now.saturating_add(unknown)],
         )?;
-        let pauses = steer::pauses(&transaction)?;
+        let pauses = steer::pauses(&sql::Connection::Sqlite(&transaction))?;
         let count = |sql: &str| transaction.query_row(sql, [], |row| row.get::<_, i64>(0));
         let waiting = count("SELECT count(*) FROM deliveries WHERE state < 2")?;
         let retrying = count("SELECT count(*) FROM deliveries WHERE state < 1 AND attempts > 0")?;
         let dead = count("SELECT count(*) FROM deliveries WHERE state > 2 AND state = 3")?;
         let change = Change { new: waiting - retrying, retrying, sending: 0, dead };
-        let oldest = oldest(&transaction)?;
+        let oldest = oldest(&sql::Connection::Sqlite(&transaction))?;
         transaction.commit()?;
         Ok(Recovered { change, oldest, pauses })
     }
@@ -201,11 +208,10 @@ impl Database {
         let busy = self
             .connection
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0).map(|busy| busy != 0));
-        busy.map(|busy| !busy)
+        Ok(!busy?)
     }
 
-    /// Does all work in one transaction, in which what comes may start if there is a `standing` claim. If there is none,
-    /// the `next` claim takes what has become due, and is the standing one then.
+    /// Does all work in one transaction.
     pub fn write(
         &mut self,
         works: &mut [Work],
@@ -220,45 +226,18 @@ impl Database {
             // The work may have nothing to write, and would say nothing about whether that is possible.
             transaction.pragma_update(None, "user_version", MIGRATIONS.len() as u32)?;
         }
-        let mut group = Group {
-            transaction,
-            queue,
-            change: Change::default(),
-            due: false,
-            erased: false,
-            standing,
-            afterwards: Vec::with_capacity(works.len()),
-        };
-        for work in works.iter_mut() {
-            work(&mut group)?;
-        }
-        if let Some(mut claim) = next(group.due) {
-            let taken = claim.take(&mut group);
-            *group.standing = Some(claim);
-            taken?;
-        }
-        let Group { transaction, change, due, erased, afterwards, .. } = group;
-        let oldest = oldest(&transaction)?;
+        let connection = sql::Connection::Sqlite(&transaction);
+        let mut done = Group::new(connection, queue, standing).run(works, next)?;
+        done.oldest = oldest(&sql::Connection::Sqlite(&transaction))?;
         transaction.commit()?;
-        Ok(Done { change, oldest, due, erased, afterwards })
+        Ok(done)
     }
 }
 
-impl Group<'_> {
-    /// Does this once the transaction is on disk.
-    pub fn afterwards(&mut self, what: impl FnOnce() + 'static) {
-        self.afterwards.push(Box::new(what));
-    }
-
-    /// Whether there is room for so many deliveries more.
-    pub fn room_for(&self, count: usize, queue_limit: u64) -> std::result::Result<(), Unavailable> {
-        let Change { new, retrying, sending, .. } = self.change;
-        let waiting = self.queue.waiting() + new + retrying + sending;
-        if count as i64 > queue_limit as i64 - waiting {
-            return Err(Unavailable::QueueFull);
-        }
-        if self.queue.disk_full { Err(Unavailable::DiskFull) } else { Ok(()) }
-    }
+/// A connection of its own for each look: opening costs less than a millisecond, and none that is
+/// left open keeps the log of changes from being emptied.
+pub fn look_into(path: &Path) -> Result<Connection> {
+    Ok(Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?)
 }
 
 /// Somebody else writes to the file.
@@ -271,27 +250,19 @@ pub fn is_damage(error: &Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 
+pub const DAMAGED: &str = "the file is damaged: stop the gateway, move the file away and start with a new one, or with a \
+    backup; what was accepted and not delivered stays in the old one";
+
 /// What helps against an error of SQLite.
 pub fn hint(error: &Error) -> &'static str {
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => "make room on the disk",
         _ if is_busy(error) => "another program writes to the file; end that one",
         Some(ErrorCode::NotADatabase) => "name another file with `--store URL`, or move this one away",
-        Some(ErrorCode::DatabaseCorrupt) => {
-            "the file is damaged: stop the gateway, move the file away and start with a new one, or with a backup; what \
-             was accepted and not delivered stays in the old one"
-        }
+        Some(ErrorCode::DatabaseCorrupt) => DAMAGED,
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
             "its folder and its file have to be writable for the user that the gateway runs as"
         }
         _ => "look at the disk and at the file system that the store is on",
     }
-}
-
-/// When the oldest event with an unfinished delivery was accepted.
-fn oldest(transaction: &Transaction<'_>) -> Result<Option<Millis>> {
-    let mut statement = transaction.prepare_cached(
-        "SELECT received_at FROM events WHERE id = (SELECT min(event) FROM deliveries WHERE state < 2)",
-    )?;
-    statement.query_row([], |row| row.get(0)).optional()
 }

@@ -6,7 +6,8 @@ use tokio::sync::oneshot;
 
 use super::accept::Start;
 use super::claim::{Claimed, Claims, Offer, claim};
-use super::sqlite::{Group, Result};
+use super::group::Group;
+use super::sql::Result;
 use super::steer;
 use crate::units;
 
@@ -59,7 +60,7 @@ impl Group<'_> {
     /// Whether a delivery that has just come is to be attempted at once.
     pub fn has_room(&mut self, source: &Arc<str>, start: &Start) -> Result<bool> {
         let has_room = self.standing.as_mut().is_some_and(|claim| claim.room(source).is_some());
-        if !has_room || start.request.is_none() {
+        if !has_room || start.request.is_none() || !self.transaction.is_alone() {
             return Ok(false);
         }
         let pauses = steer::pauses(&self.transaction)?;

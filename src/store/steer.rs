@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 use serde::{Deserialize, Serialize};
 
-use super::Shared;
 use super::finish::erase_sensitive;
+use super::group::Group;
+use super::postgres::tell_of_pauses;
 use super::read::{Filter, State};
-use super::sqlite::{Group, Result};
+use super::shared::Shared;
+use super::sql::{Connection, Result, Row, values};
 use crate::units::Millis;
 
 /// The most rows that one step looks at: some milliseconds, for which webhooks wait.
@@ -61,32 +62,33 @@ impl fmt::Display for Pause {
     }
 }
 
-pub fn pauses(connection: &Connection) -> Result<Vec<Pause>> {
-    let mut statement = connection.prepare_cached("SELECT route, source FROM pauses ORDER BY since")?;
+pub fn pauses(connection: &Connection<'_>) -> Result<Vec<Pause>> {
     let name = |name: String| Some(name).filter(|name| !name.is_empty());
-    let rows = statement.query_map([], |row| Ok(Pause { route: name(row.get(0)?), source: name(row.get(1)?) }))?;
-    rows.collect()
+    connection.query("SELECT route, source FROM pauses ORDER BY since", &[], |row| {
+        Ok(Pause { route: name(row.get(0)?), source: name(row.get(1)?) })
+    })
 }
 
 pub fn pause(group: &mut Group<'_>, pause: &Pause, now: Millis, shared: Arc<Shared>) -> Result<()> {
     let [route, source] = pause.columns();
-    group.transaction.execute("INSERT OR IGNORE INTO pauses VALUES (?1, ?2, ?3)", params![route, source, now])?;
+    let sql = "INSERT INTO pauses (route, source, since) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
+    group.transaction.execute(sql, values![route, source, now])?;
     tell(group, shared)
 }
 
 /// Ends every pause of this route, or of this source; each of them, if none is named.
 pub fn resume(group: &mut Group<'_>, pause: &Pause, shared: Arc<Shared>) -> Result<u64> {
-    let ended = group
-        .transaction
-        .execute("DELETE FROM pauses WHERE ?1 IN ('', route) AND ?2 IN ('', source)", pause.columns())?;
+    let [route, source] = pause.columns();
+    let sql = "DELETE FROM pauses WHERE ?1 IN ('', route) AND ?2 IN ('', source)";
+    let ended = group.transaction.execute(sql, values![route, source])?;
     tell(group, shared)?;
-    Ok(ended as u64)
+    Ok(ended)
 }
 
 fn tell(group: &mut Group<'_>, shared: Arc<Shared>) -> Result<()> {
     let pauses = pauses(&group.transaction)?;
     group.afterwards(move || *shared.pauses() = pauses);
-    Ok(())
+    tell_of_pauses(&group.transaction)
 }
 
 /// Lets go some of what no pause keeps back any more. Whether there may be more.
@@ -96,11 +98,9 @@ pub fn release(group: &mut Group<'_>) -> Result<bool> {
     while let Some(next) = next_laid_aside(&group.transaction, &route, &source)? {
         (route, source) = next;
         if !pauses.iter().any(|pause| pause.holds(&route, &source)) {
-            let mut release = group.transaction.prepare_cached(
-                "UPDATE deliveries SET state = 0 WHERE id IN (
-                     SELECT id FROM deliveries WHERE state = -1 AND route = ?1 AND source = ?2 LIMIT ?3)",
-            )?;
-            release.execute(params![route, source, STEP])?;
+            let sql = "UPDATE deliveries SET state = 0 WHERE state = -1 AND id IN (
+                     SELECT id FROM deliveries WHERE state = -1 AND route = ?1 AND source = ?2 LIMIT ?3)";
+            group.transaction.execute(sql, values![route, source, STEP])?;
             group.due = true;
             return Ok(true);
         }
@@ -109,12 +109,10 @@ pub fn release(group: &mut Group<'_>) -> Result<bool> {
 }
 
 /// The route and source that come next among what is laid aside.
-fn next_laid_aside(connection: &Connection, route: &str, source: &str) -> Result<Option<(String, String)>> {
-    let mut next = connection.prepare_cached(
-        "SELECT route, source FROM deliveries WHERE state = -1 AND (route, source) > (?1, ?2)
-         ORDER BY route, source LIMIT 1",
-    )?;
-    next.query_row([route, source], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+fn next_laid_aside(connection: &Connection<'_>, route: &str, source: &str) -> Result<Option<(String, String)>> {
+    let sql = "SELECT route, source FROM deliveries WHERE state = -1 AND (route, source) > (?1, ?2)
+         ORDER BY route, source LIMIT 1";
+    connection.first(sql, values![route, source], |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
 /// Cancels those of the next deliveries that the filter wants.
@@ -141,10 +139,8 @@ pub fn drop_chunk(group: &mut Group<'_>, filter: &Filter, after: Cursor, now: Mi
 }
 
 pub fn cancel(group: &Group<'_>, id: i64, reason: &str, now: Millis) -> Result<()> {
-    let mut statement = group
-        .transaction
-        .prepare_cached("UPDATE deliveries SET state = 5, ended_at = ?2, reason = ?3 WHERE id = ?1")?;
-    statement.execute(params![id, now, reason]).map(drop)
+    let sql = "UPDATE deliveries SET state = 5, ended_at = ?2, reason = ?3 WHERE id = ?1";
+    group.transaction.execute(sql, values![id, now, reason]).map(drop)
 }
 
 /// A delivery that may be dropped.
@@ -162,21 +158,21 @@ struct Candidate {
 fn candidates(group: &Group<'_>, filter: &Filter, (event, id): Cursor) -> Result<Vec<Candidate>> {
     // Each has an index of its own, in the order of the cursor.
     let among = match (&filter.id, filter.state) {
-        (Some(_), _) => "event_id = :event_id AND (state < 2 OR state = 3)",
-        (None, Some(State::Dead)) => ":event_id IS NULL AND state > 2 AND state = 3",
-        _ => ":event_id IS NULL AND state < 2",
+        (Some(_), _) => "event_id = ?1 AND (state < 2 OR state = 3)",
+        (None, Some(State::Dead)) => "CAST(?1 AS TEXT) IS NULL AND state > 2 AND state = 3",
+        _ => "CAST(?1 AS TEXT) IS NULL AND state < 2",
     };
-    let mut statement = group.transaction.prepare_cached(&format!(
+    let sql = format!(
         "SELECT deliveries.event, deliveries.id, state, attempts, route, deliveries.source, event_id, type,
              events.sensitive
          FROM deliveries JOIN events ON events.id = deliveries.event
-         WHERE {among} AND deliveries.event >= :event AND (deliveries.event > :event OR deliveries.id > :id)
-         ORDER BY deliveries.event, deliveries.id LIMIT :step"
-    ))?;
+         WHERE {among} AND deliveries.event >= ?2 AND (deliveries.event > ?2 OR deliveries.id > ?3)
+         ORDER BY deliveries.event, deliveries.id LIMIT ?4{}",
+        group.transaction.locking(),
+    );
     let pauses = pauses(&group.transaction)?;
-    let place = named_params! {":event_id": filter.id, ":event": event, ":id": id, ":step": STEP};
-    let rows = statement.query_map(place, |row| candidate(row, filter, &pauses))?;
-    rows.collect()
+    let values = values![filter.id, event, id, STEP];
+    group.transaction.query(&sql, values, |row| candidate(row, filter, &pauses))
 }
 
 fn candidate(row: &Row<'_>, filter: &Filter, pauses: &[Pause]) -> Result<Candidate> {

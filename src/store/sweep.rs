@@ -3,10 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use rusqlite::params;
-
-use super::finish::erase_sensitive;
-use super::sqlite::{Group, Result};
+use super::finish::{ERASED, erase_sensitive};
+use super::group::Group;
+use super::key::{self, OF_EVENT};
+use super::sql::{Result, values};
 use crate::units::Millis;
 
 /// The most deliveries that one step lets expire: some milliseconds.
@@ -26,20 +26,19 @@ pub struct Expired {
 
 /// Ends the next deliveries whose time is over. What is under way is left to its attempt.
 pub fn expire(group: &mut Group<'_>, now: Millis) -> Result<(Vec<Expired>, bool)> {
-    let mut statement = group.transaction.prepare_cached(
+    let sql = format!(
         "UPDATE deliveries SET state = 4, ended_at = ?1, reason = NULL, answer = NULL WHERE id IN (
              SELECT id FROM deliveries WHERE state < 1 AND expires_at IS NOT NULL AND expires_at <= ?1
-             ORDER BY expires_at LIMIT ?2)
+             ORDER BY expires_at LIMIT ?2{})
          RETURNING id, attempts, source, route,
              (SELECT event_id FROM events WHERE events.id = event),
              (SELECT sensitive FROM events WHERE events.id = event)",
-    )?;
-    let rows = statement.query_map([now, EXPIRE_STEP], |row| {
+        group.transaction.skipping(),
+    );
+    let rows: Vec<(i64, i64, bool, Expired)> = group.transaction.query(&sql, values![now, EXPIRE_STEP], |row| {
         let expired = Expired { source: row.get(2)?, route: row.get(3)?, event_id: row.get(4)? };
         Ok((row.get(0)?, row.get(1)?, row.get(5)?, expired))
     })?;
-    let rows: Vec<(i64, i64, bool, Expired)> = rows.collect::<Result<_>>()?;
-    drop(statement);
     let more = rows.len() as i64 == EXPIRE_STEP;
     let mut expired = Vec::with_capacity(rows.len());
     for (id, attempts, sensitive, delivery) in rows {
@@ -93,29 +92,30 @@ pub fn retain(
 }
 
 fn next_event(group: &Group<'_>, after: i64) -> Result<Option<Candidate>> {
-    let mut next = group.transaction.prepare_cached(
-        "SELECT events.id, received_at, coalesce(max(state < 2), 0), count(*) FILTER (WHERE state = 3), coalesce(max(ended_at), received_at)
-         FROM events LEFT JOIN deliveries ON event = events.id
+    let sql = format!(
+        "SELECT events.id, received_at, coalesce(max(CASE WHEN state < 2 THEN 1 ELSE 0 END), 0) = 1,
+             count(*) FILTER (WHERE state = 3), coalesce(max(ended_at), received_at)
+         FROM events LEFT JOIN deliveries ON {OF_EVENT}
          WHERE events.id = (SELECT min(id) FROM events WHERE id > ?1) GROUP BY events.id",
-    )?;
-    let mut rows = next.query([after])?;
-    let Some(row) = rows.next()? else { return Ok(None) };
-    Ok(Some(Candidate {
-        id: row.get(0)?,
-        received_at: row.get(1)?,
-        unfinished: row.get(2)?,
-        dead: row.get(3)?,
-        ended_at: row.get(4)?,
-    }))
+    );
+    group.transaction.first(&sql, values![after], |row| {
+        Ok(Candidate {
+            id: row.get(0)?,
+            received_at: row.get(1)?,
+            unfinished: row.get(2)?,
+            dead: row.get(3)?,
+            ended_at: row.get(4)?,
+        })
+    })
 }
 
 /// What is dead stays, so that a resend still mends it. Its body and its requests go.
 fn erase(group: &mut Group<'_>, id: i64) -> Result<()> {
-    let transaction = &group.transaction;
-    let mut body = transaction.prepare_cached("UPDATE events SET body = x'' WHERE id = ?1 AND length(body) > 0")?;
-    let mut requests =
-        transaction.prepare_cached("UPDATE deliveries SET request = NULL WHERE event = ?1 AND request IS NOT NULL")?;
-    group.erased |= body.execute([id])? + requests.execute([id])? > 0;
+    let body = "UPDATE events SET body = ?2 WHERE id = ?1 AND length(body) > 0";
+    let requests = "UPDATE deliveries SET request = NULL WHERE id BETWEEN ?1 AND ?2 AND request IS NOT NULL";
+    let bodies = group.transaction.execute(body, values![id, ERASED])?;
+    let (first, last) = key::deliveries(id);
+    group.erased |= bodies + group.transaction.execute(requests, values![first, last])? > 0;
     Ok(())
 }
 
@@ -123,13 +123,13 @@ fn erase(group: &mut Group<'_>, id: i64) -> Result<()> {
 fn remove(group: &mut Group<'_>, event: &Candidate, is_remembered: bool) -> Result<()> {
     let transaction = &group.transaction;
     if is_remembered {
-        let mut remember = transaction.prepare_cached(
-            "INSERT OR IGNORE INTO remembered SELECT event_id, source, received_at FROM events WHERE id = ?1",
-        )?;
-        remember.execute([event.id])?;
+        let remember = "INSERT INTO remembered (event_id, source, received_at)
+             SELECT event_id, source, received_at FROM events WHERE id = ?1 ON CONFLICT DO NOTHING";
+        transaction.execute(remember, values![event.id])?;
     }
-    transaction.prepare_cached("DELETE FROM deliveries WHERE event = ?1")?.execute([event.id])?;
-    transaction.prepare_cached("DELETE FROM events WHERE id = ?1")?.execute([event.id])?;
+    let (first, last) = key::deliveries(event.id);
+    transaction.execute("DELETE FROM deliveries WHERE id BETWEEN ?1 AND ?2", values![first, last])?;
+    transaction.execute("DELETE FROM events WHERE id = ?1", values![event.id])?;
     group.change.dead -= event.dead;
     group.erased = true;
     Ok(())
@@ -140,19 +140,16 @@ pub type Identity = (String, String);
 
 /// Removes the identities of events that came long ago, among those behind `after`. Says where to go on.
 pub fn forget(group: &mut Group<'_>, after: &Identity, remember: Millis, now: Millis) -> Result<Option<Identity>> {
-    let mut next = group.transaction.prepare_cached(
-        "SELECT event_id, source, received_at FROM remembered WHERE (event_id, source) > (?1, ?2)
-         ORDER BY event_id, source LIMIT ?3",
-    )?;
-    let rows = next.query_map(params![after.0, after.1, SWEEP_STEP as i64], |row| {
-        Ok(((row.get(0)?, row.get(1)?), row.get::<_, Millis>(2)?))
-    })?;
-    let identities: Vec<(Identity, Millis)> = rows.collect::<Result<_>>()?;
-    drop(next);
-    let mut remove = group.transaction.prepare_cached("DELETE FROM remembered WHERE event_id = ?1 AND source = ?2")?;
+    let sql = "SELECT event_id, source, received_at FROM remembered WHERE (event_id, source) > (?1, ?2)
+         ORDER BY event_id, source LIMIT ?3";
+    let identities: Vec<(Identity, Millis)> =
+        group.transaction.query(sql, values![after.0, after.1, SWEEP_STEP as i64], |row| {
+            Ok(((row.get(0)?, row.get(1)?), row.get(2)?))
+        })?;
     for ((event_id, source), received_at) in &identities {
         if *received_at <= now - remember {
-            remove.execute([event_id, source])?;
+            let remove = "DELETE FROM remembered WHERE event_id = ?1 AND source = ?2";
+            group.transaction.execute(remove, values![event_id, source])?;
         }
     }
     let more = identities.len() == SWEEP_STEP;

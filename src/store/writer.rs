@@ -3,19 +3,23 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::PROBE;
+use super::database::{self, Database};
+use super::group::Group;
 use super::inbox::{self, Inbox};
-use super::sqlite::{self, Database, Group};
+use super::shared::Shared;
+use super::sql::{Error, Result};
 use super::standing::Claim;
-use super::{PROBE, Shared};
+use crate::units::{Millis, now};
 
 /// What is erased may stand in the log of changes for this long. Emptying it costs milliseconds.
 const EMPTY_LOG_EVERY: Duration = Duration::from_secs(1);
 
 /// Something to be done within a transaction; once more in another one, if the first has failed because of something else.
-pub type Work = Box<dyn FnMut(&mut Group<'_>) -> sqlite::Result<()> + Send>;
+pub type Work = Box<dyn FnMut(&mut Group<'_>) -> Result<()> + Send>;
 
 /// Runs until the store is closed, or nobody has a handle to it any more.
-pub fn write_groups(database: Database, inbox: &Arc<Inbox>, shared: &Shared) {
+pub fn write_groups(database: Database, inbox: &Arc<Inbox>, shared: &Shared, unknown: Millis) {
     let mut writer = Writer { database, inbox, shared, failed_at: None, erased: false, emptied_at: None };
     loop {
         let inbox::Group { works, standing, few, closing, abandoned } = inbox.take(PROBE).unwrap_or_default();
@@ -25,6 +29,7 @@ pub fn write_groups(database: Database, inbox: &Arc<Inbox>, shared: &Shared) {
             std::thread::yield_now();
         }
         if let Some(reply) = closing {
+            writer.database.leave(now(), unknown);
             drop(writer);
             let _ = reply.send(());
             return;
@@ -60,7 +65,7 @@ impl Writer<'_> {
         let next = |due| next.take().or_else(|| if few { None } else { inbox.claim(due) });
         match self.try_write(&mut works, &mut standing, next) {
             Ok(due) => self.succeeded(due && few),
-            Err(error) if works.len() + usize::from(standing.is_some()) > 1 && !sqlite::is_busy(&error) => {
+            Err(error) if works.len() + usize::from(standing.is_some()) > 1 && !database::is_everywhere(&error) => {
                 works.into_iter().for_each(|work| self.write_alone(work));
                 if let Some(claim) = standing {
                     inbox.put_back(claim, !is_standing);
@@ -83,10 +88,10 @@ impl Writer<'_> {
         works: &mut [Work],
         standing: &mut Option<Claim>,
         next: impl FnOnce(bool) -> Option<Claim>,
-    ) -> sqlite::Result<bool> {
+    ) -> Result<bool> {
         let queue = *self.shared.queue();
         let done = self.database.write(works, queue, standing, next)?;
-        self.shared.apply(done.change, done.oldest);
+        self.shared.apply(&done);
         self.erased |= done.erased;
         done.afterwards.into_iter().for_each(|reply| reply());
         standing.take().into_iter().for_each(Claim::answer);
@@ -105,12 +110,16 @@ impl Writer<'_> {
         }
     }
 
-    fn failed(&mut self, error: &rusqlite::Error) {
-        let hint = sqlite::hint(error);
-        if sqlite::is_damage(error) {
+    fn failed(&mut self, error: &Error) {
+        let hint = database::hint(error);
+        if database::is_damage(error) {
             if !std::mem::replace(&mut self.shared.queue().damaged, true) {
                 tracing::error!(%error, hint, "the store is damaged; what needs the damaged part cannot be done");
             }
+            return;
+        }
+        if database::is_about_work(error) {
+            tracing::error!(%error, hint, "something could not be written");
             return;
         }
         self.failed_at = Some(Instant::now());

@@ -180,7 +180,9 @@ fn without_a_store_that_works_it_does_not_start() {
         ("sqlite:damaged.db", "file is not a database"),
         ("sqlite:newer.db", "written by a newer deskbell (schema 99)"),
         ("sqlite:", "expected `sqlite:PATH`"),
-        ("postgres://localhost/deskbell", "`postgres://localhost/deskbell` is not a store"),
+        ("mysql://localhost/deskbell", "`mysql://localhost/deskbell` is not a store"),
+        ("postgres://localhost/deskbell?sslmode=maybe", "`sslmode` is one of"),
+        ("postgres://", "expected `postgres://USER:PASSWORD@HOST:PORT/DATABASE`"),
     ] {
         let (status, said) = place.refuses_to_start(|command| {
             command.arg(format!("--store={store}"));

@@ -40,7 +40,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("explain", "clerk render route rules template units verify"),
     // What runs them.
     ("http", ""),
-    ("upkeep", "observe settings store units"),
+    ("upkeep", "observe rules settings store units"),
     ("replay", "observe rules store units verify"),
     ("webhooks", "http observe receive rules units verify"),
     (
@@ -67,7 +67,7 @@ const PURE: [&str; 6] = ["verify", "route", "render", "template", "jsonpath", "c
 const PACKAGES: &[(&str, &[&str])] = &[
     ("base64", &["verify"]),
     ("clap", &["cli"]),
-    ("form_urlencoded", &["admin"]),
+    ("form_urlencoded", &["admin", "store"]),
     ("granit_parser", &["config"]),
     ("handlebars", &["template"]),
     ("hmac", &["verify"]),
@@ -85,11 +85,14 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("reqwest", &["novu", "cli/gateway", "cli/send"]),
     ("rusqlite", &["store"]),
     ("rustix", &["store"]),
-    ("rustls", &["novu"]),
+    ("rustls", &["novu", "store"]),
+    ("rustls_native_certs", &["store"]),
     ("serde_saphyr", &["config"]),
     ("sha2", &["verify", "deliver", "compiled", "novu", "render", "template", "watcher", "admin", "cli/send"]),
     ("strsim", &["clerk"]),
     ("tempfile", &["cli/dev"]),
+    ("tokio_postgres", &["store"]),
+    ("tokio_postgres_rustls", &["store"]),
     ("tracing_subscriber", &["cli"]),
 ];
 const LANGUAGE: [&str; 4] = ["serde", "serde_json", "tokio", "tracing"];

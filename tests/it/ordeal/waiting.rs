@@ -91,7 +91,8 @@ fn fill(place: &Place, events: usize) {
         "deliveries",
         events,
         &[
-            ("id", "id + n"),
+            // Its event, and the first of it.
+            ("id", "id + (n << 20)"),
             ("event", "event + n"),
             ("transaction_id", "transaction_id || '_' || n"),
             ("priority", "n % 3"),
@@ -103,7 +104,7 @@ fn fill(place: &Place, events: usize) {
         ],
     );
     store
-        .execute_batch("DELETE FROM deliveries WHERE id = 1; DELETE FROM events WHERE id = 1")
+        .execute_batch("DELETE FROM deliveries WHERE event = 1; DELETE FROM events WHERE id = 1")
         .expect("the first goes");
 }
 
@@ -119,7 +120,7 @@ fn copy(store: &Connection, table: &str, times: usize, changes: &[(&str, &str)])
     let values: Vec<String> = columns.iter().map(value).collect();
     let sql = format!(
         "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {times})
-         INSERT INTO {table} ({}) SELECT {} FROM numbers CROSS JOIN {table} WHERE id = 1",
+         INSERT INTO {table} ({}) SELECT {} FROM numbers CROSS JOIN (SELECT * FROM {table} LIMIT 1)",
         columns.join(", "),
         values.join(", ")
     );

@@ -1,0 +1,162 @@
+//! The gateways that share a database: who lives, what each has added to the queue, and what becomes of what a dead one was
+//! attempting.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::store::group::{Group, oldest};
+use crate::store::sql::{Connection, Result, values};
+use crate::store::{Change, Pause, steer};
+use crate::units::{Millis, now};
+
+/// After so long without a sign of life, others take over.
+const LEASE: Duration = Duration::from_secs(10);
+/// Before that, a gateway that cannot give one begins no attempt any more.
+const MARGIN: Duration = Duration::from_secs(3);
+
+/// Whether this gateway may begin attempts.
+#[derive(Debug, Default)]
+pub struct Lease {
+    state: Mutex<Standing>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Standing {
+    /// The last sign of life.
+    renewed: Option<Instant>,
+    /// Since when there was one in time, again and again.
+    unbroken: Option<Instant>,
+}
+
+impl Lease {
+    pub fn is_held(&self) -> bool {
+        self.get().renewed.is_some_and(|renewed| renewed.elapsed() < LEASE - MARGIN)
+    }
+
+    pub fn end(&self) {
+        self.set(Standing::default());
+    }
+
+    /// Where nobody could give a sign of life for a while, nobody is dead. So only those judge who had no gap for a whole lease.
+    fn may_judge(&self) -> bool {
+        self.is_held() && self.get().unbroken.is_some_and(|since| since.elapsed() > LEASE)
+    }
+
+    /// A sign of life was given at a transaction that began then.
+    fn renew(&self, at: Instant) {
+        let unbroken = self.get().unbroken.filter(|_| self.is_held()).or(Some(at));
+        self.set(Standing { renewed: Some(at), unbroken });
+    }
+
+    fn get(&self) -> Standing {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, standing: Standing) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = standing;
+    }
+}
+
+/// A gateway that shares the database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replica {
+    pub name: String,
+    /// Of the rules that it runs.
+    pub revision: String,
+    pub is_this: bool,
+}
+
+/// What a sign of life brings back.
+pub struct Seen {
+    pub oldest: Option<Millis>,
+    pub pauses: Vec<Pause>,
+    pub replicas: Vec<Replica>,
+}
+
+/// Gives a sign of life, and takes over from those who have given none.
+pub fn heartbeat(group: &mut Group<'_>, lease: &Arc<Lease>, revision: &str, unknown: Millis) -> Result<Option<Seen>> {
+    let Connection::Postgres(session) = group.transaction else { return Ok(None) };
+    let name = format!("{}/{}", rustix::system::uname().nodename().to_string_lossy(), std::process::id());
+    let began = Instant::now();
+    let connection = Connection::Postgres(session);
+    connection.execute(
+        "INSERT INTO replicas (id, name, revision, seen_at) VALUES (?1, ?2, ?3, clock_timestamp())
+         ON CONFLICT (id) DO UPDATE SET name = excluded.name, revision = excluded.revision, seen_at = excluded.seen_at",
+        values![session.replica, name, revision],
+    )?;
+    if lease.may_judge() {
+        let dead = "SELECT id FROM replicas WHERE seen_at < clock_timestamp() - make_interval(secs => ?1) FOR UPDATE SKIP LOCKED";
+        for id in connection.query(dead, values![LEASE.as_secs_f64()], |row| row.get::<i64>(0))? {
+            let freed = bury(group, id, now().saturating_add(unknown))?;
+            tracing::warn!(
+                replica = id,
+                freed,
+                "another gateway gives no sign of life; what it was attempting goes on here"
+            );
+        }
+    }
+    let seen = Seen {
+        oldest: oldest(&connection)?,
+        pauses: steer::pauses(&connection)?,
+        replicas: connection.query("SELECT name, revision, id FROM replicas WHERE id > 0 ORDER BY id", &[], |row| {
+            Ok(Replica { name: row.get(0)?, revision: row.get(1)?, is_this: row.get::<i64>(2)? == session.replica })
+        })?,
+    };
+    // Something may be due that nobody has told of.
+    group.due = true;
+    let lease = lease.clone();
+    group.afterwards(move || lease.renew(began));
+    Ok(Some(seen))
+}
+
+/// What it was attempting becomes due, and what it has counted is counted here. Says how many that were.
+fn bury(group: &mut Group<'_>, id: i64, due_at: Millis) -> Result<u64> {
+    let connection = &group.transaction;
+    let freed = free(connection, id, due_at)?;
+    let counted = connection.first(
+        "DELETE FROM replicas WHERE id = ?1 RETURNING new, retrying, sending, dead",
+        values![id],
+        |row| Ok(Change { new: row.get(0)?, retrying: row.get(1)?, sending: row.get(2)?, dead: row.get(3)? }),
+    )?;
+    group.change = group.change + counted.unwrap_or_default();
+    group.change.sending -= freed as i64;
+    group.change.retrying += freed as i64;
+    Ok(freed)
+}
+
+fn free(connection: &Connection<'_>, id: i64, due_at: Millis) -> Result<u64> {
+    let sql = "UPDATE deliveries SET state = 0, due_at = ?2, alone = TRUE WHERE state = 1 AND replica = ?1";
+    connection.execute(sql, values![id, due_at])
+}
+
+/// The place of this gateway is free, and its counts go to number 0.
+pub fn leave(connection: &Connection<'_>, id: i64, now: Millis, unknown: Millis) -> Result<()> {
+    let freed = free(connection, id, now.saturating_add(unknown))? as i64;
+    count(connection, id, Change { retrying: freed, sending: -freed, ..Change::default() })?;
+    let sql = "WITH gone AS (DELETE FROM replicas WHERE id = ?1 RETURNING new, retrying, sending, dead)
+         UPDATE replicas SET new = replicas.new + gone.new, retrying = replicas.retrying + gone.retrying,
+             sending = replicas.sending + gone.sending, dead = replicas.dead + gone.dead
+         FROM gone WHERE replicas.id = 0";
+    connection.execute(sql, values![id]).map(drop)
+}
+
+/// Adds what a transaction has changed.
+pub fn count(connection: &Connection<'_>, id: i64, change: Change) -> Result<()> {
+    if change == Change::default() {
+        return Ok(());
+    }
+    let sql = "INSERT INTO replicas (id, seen_at, new, retrying, sending, dead) VALUES (?1, clock_timestamp(), ?2, ?3, ?4, ?5)
+         ON CONFLICT (id) DO UPDATE SET new = replicas.new + excluded.new, retrying = replicas.retrying + excluded.retrying,
+             sending = replicas.sending + excluded.sending, dead = replicas.dead + excluded.dead";
+    connection.execute(sql, values![id, change.new, change.retrying, change.sending, change.dead]).map(drop)
+}
+
+/// What the queue holds, whoever has added it.
+pub fn totals(connection: &Connection<'_>) -> Result<Change> {
+    let sql = "SELECT CAST(coalesce(sum(new), 0) AS BIGINT), CAST(coalesce(sum(retrying), 0) AS BIGINT),
+             CAST(coalesce(sum(sending), 0) AS BIGINT), CAST(coalesce(sum(dead), 0) AS BIGINT) FROM replicas";
+    let totals = connection.first(sql, &[], |row| {
+        Ok(Change { new: row.get(0)?, retrying: row.get(1)?, sending: row.get(2)?, dead: row.get(3)? })
+    })?;
+    Ok(totals.unwrap_or_default())
+}

@@ -1,0 +1,108 @@
+//! A connection to PostgreSQL, for a thread that may wait.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::future::{Future, poll_fn};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{AsyncMessage, Client, Row, Statement};
+
+use super::address::Address;
+use crate::store::sql::{Error, Result, Value};
+
+/// How long a connection may take to come about.
+const CONNECT_TIME: Duration = Duration::from_secs(1);
+/// How long a statement is waited for. The server gives up a little earlier.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Told of what other gateways have to say, with the word for it.
+pub type Heard = Arc<dyn Fn(&str) + Send + Sync>;
+
+pub struct Session {
+    client: Client,
+    runtime: Handle,
+    statements: RefCell<HashMap<String, Statement>>,
+    /// Which gateway this is, among those that share the database.
+    pub replica: i64,
+}
+
+impl Session {
+    /// # Errors
+    /// No server answers there, or it does not let us in.
+    pub fn connect(address: &Address, runtime: &Handle, replica: i64, heard: Option<Heard>) -> Result<Self> {
+        let connect = async {
+            let (client, mut connection) = address.config.connect(address.tls.clone()).await?;
+            tokio::spawn(async move {
+                while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
+                    if let (AsyncMessage::Notification(said), Some(heard)) = (message, &heard) {
+                        heard(said.payload());
+                    }
+                }
+            });
+            client.batch_execute(SETTINGS).await?;
+            Ok(client)
+        };
+        let client = runtime.block_on(async { timeout(CONNECT_TIME, connect).await }).map_err(|_| Error::Away)?;
+        let client: Client = client.map_err(|error: tokio_postgres::Error| match error.as_db_error() {
+            Some(_) => Error::Postgres(error),
+            None => Error::Away,
+        })?;
+        Ok(Self { client, runtime: runtime.clone(), statements: RefCell::default(), replica })
+    }
+
+    /// Whether its connection is gone.
+    pub fn is_lost(&self) -> bool {
+        self.client.is_closed()
+    }
+
+    /// Statements without values and results, in one message.
+    pub fn batch(&self, sql: &str) -> Result<()> {
+        self.wait(self.client.batch_execute(sql))
+    }
+
+    /// The same, for as long as it takes: for a change of the schema.
+    pub fn batch_patiently(&self, sql: &str) -> Result<()> {
+        Ok(self.runtime.block_on(self.client.batch_execute(sql))?)
+    }
+
+    pub fn execute(&self, sql: &str, values: &[&dyn Value]) -> Result<u64> {
+        let statement = self.statement(sql)?;
+        self.wait(self.client.execute(&statement, &postgres(values)))
+    }
+
+    pub fn query(&self, sql: &str, values: &[&dyn Value]) -> Result<Vec<Row>> {
+        let statement = self.statement(sql)?;
+        self.wait(self.client.query(&statement, &postgres(values)))
+    }
+
+    /// A statement is prepared once.
+    fn statement(&self, sql: &str) -> Result<Statement> {
+        if let Some(statement) = self.statements.borrow().get(sql) {
+            return Ok(statement.clone());
+        }
+        let statement = self.wait(self.client.prepare(&sql.replace('?', "$")))?;
+        self.statements.borrow_mut().insert(sql.to_owned(), statement.clone());
+        Ok(statement)
+    }
+
+    fn wait<T>(&self, what: impl Future<Output = std::result::Result<T, tokio_postgres::Error>>) -> Result<T> {
+        let outcome = self.runtime.block_on(async { timeout(PATIENCE, what).await }).map_err(|_| Error::Away)?;
+        outcome.map_err(|error| if self.is_lost() || error.is_closed() { Error::Away } else { Error::Postgres(error) })
+    }
+}
+
+/// A gateway that is frozen within a transaction must not keep its locks.
+const SETTINGS: &str = "
+    SET search_path TO deskbell;
+    SET statement_timeout TO '4s';
+    SET idle_in_transaction_session_timeout TO '10s';
+    SET synchronous_commit TO on;
+";
+
+fn postgres<'a>(values: &[&'a dyn Value]) -> Vec<&'a (dyn ToSql + Sync)> {
+    values.iter().map(|value| value.for_postgres()).collect()
+}
