@@ -22,7 +22,7 @@ use crate::deliver::Lanes;
 use crate::http::{self, Answer};
 use crate::observe::Metrics;
 use crate::rules::Rules;
-use crate::store::{Queue, Store};
+use crate::store::{Queue, Replica, Store};
 use crate::units::now;
 use crate::watcher::{LastReload, ReloadRequest, Reloaded};
 use refusal::Refusal;
@@ -101,7 +101,7 @@ impl Admin {
         Some(match path {
             "/metrics" => {
                 let held = self.lanes.held(&self.rules.borrow().settings);
-                let page = self.metrics.page(self.queue(), &held, now());
+                let page = self.metrics.page(self.queue(), &held, &self.replicas(), now());
                 http::answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", page)
             }
             "/healthz" => http::answer(StatusCode::OK, "text/plain; charset=utf-8", "ok\n"),
@@ -134,6 +134,11 @@ impl Admin {
 
     fn queue(&self) -> Queue {
         self.store.as_ref().map_or(Queue { writable: true, ..Queue::default() }, Store::queue)
+    }
+
+    /// The gateways that share the store.
+    fn replicas(&self) -> Vec<Replica> {
+        self.store.as_ref().map(Store::replicas).unwrap_or_default()
     }
 
     /// For whatever looks into what is kept, or changes it.
@@ -170,7 +175,13 @@ impl Admin {
         let rules = self.rules.borrow().clone();
         let routes: Vec<&str> = rules.routes().iter().map(|route| &*route.name).collect();
         let sources: Vec<&str> = rules.source_names().map(|name| &**name).collect();
-        json!({"revision": rules.revision, "sources": sources, "routes": routes, "last_reload": self.last()})
+        let mut page =
+            json!({"revision": rules.revision, "sources": sources, "routes": routes, "last_reload": self.last()});
+        let replicas = self.replicas();
+        if !replicas.is_empty() {
+            page["replicas"] = json!(replicas);
+        }
+        page
     }
 
     async fn reload(&self) -> Answer {

@@ -6,6 +6,7 @@ mod gate;
 mod lanes;
 mod next;
 mod rate;
+mod share;
 mod slots;
 
 use std::sync::Arc;

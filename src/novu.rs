@@ -49,6 +49,15 @@ impl Account {
         self.trigger.as_str()
     }
 
+    /// The same for each gateway that uses this key at this address, and nobody else learns the key from it.
+    pub fn fingerprint(&self) -> String {
+        let mut hash = Sha256::new();
+        hash.update(self.trigger.as_str());
+        hash.update([0]);
+        hash.update(self.authorization.as_bytes());
+        hex(&hash.finalize()[..16])
+    }
+
     /// The `Idempotency-Key` of an attempt. Novu remembers for 24 h what it answered under one, errors
     /// too, for all environments of an organization. So another environment, another body, and an
     /// attempt after a definite error each have a key of their own.

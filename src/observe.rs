@@ -2,14 +2,16 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
+use prometheus::proto::MetricFamily;
 use prometheus::{
     Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
 
 use crate::clerk;
-use crate::store::Queue;
+use crate::store::{Queue, Replica};
 use crate::units::Millis;
 
 /// Seconds: an answer to Svix takes milliseconds, and 15 s is its limit.
@@ -17,6 +19,8 @@ const WEBHOOK_BUCKETS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1
 const ATTEMPT_BUCKETS: [f64; 10] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 /// From at once to a day, which is when a delivery is given up.
 const DELAY_BUCKETS: [f64; 11] = [0.05, 0.25, 1.0, 5.0, 15.0, 60.0, 300.0, 1_800.0, 7_200.0, 28_800.0, 86_400.0];
+
+const RULES_INFO: (&str, &str) = ("deskbell_rules_info", "The revision of the rules that run.");
 
 /// The metrics of one gateway.
 pub struct Metrics {
@@ -35,6 +39,8 @@ pub struct Metrics {
     last_reload_successful: IntGauge,
     last_reload_success: Gauge,
     rules_info: IntGaugeVec,
+    /// The same of each gateway on the same store, in its place where there are several.
+    rules_of_all: IntGaugeVec,
     held: IntGaugeVec,
     throttled: prometheus::CounterVec,
     /// One page is made at a time.
@@ -112,7 +118,8 @@ impl Metrics {
                 "deskbell_rules_last_reload_success_timestamp_seconds",
                 "When the rules that run were taken, in seconds since 1970.",
             )?,
-            rules_info: gauges("deskbell_rules_info", "The revision of the rules that run.", &["revision"])?,
+            rules_info: gauges(RULES_INFO.0, RULES_INFO.1, &["revision"])?,
+            rules_of_all: IntGaugeVec::new(Opts::new(RULES_INFO.0, RULES_INFO.1), &["replica", "revision"])?,
             held: gauges(
                 "deskbell_novu_held",
                 "Whether everything for the Novu key of a source is held (1).",
@@ -190,7 +197,7 @@ impl Metrics {
     }
 
     /// The page for Prometheus.
-    pub fn page(&self, queue: Queue, held: &[(Arc<str>, bool)], now: Millis) -> Vec<u8> {
+    pub fn page(&self, queue: Queue, held: &[(Arc<str>, bool)], replicas: &[Replica], now: Millis) -> Vec<u8> {
         let _alone = self.page.lock().unwrap_or_else(PoisonError::into_inner);
         // A source may have gone, or have another key now.
         self.held.reset();
@@ -205,9 +212,22 @@ impl Metrics {
         let age = queue.oldest.map_or(0, |oldest| (now - oldest).max(0));
         self.queue_oldest.set(age as f64 / 1000.0);
         let mut page = Vec::new();
-        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut page) {
+        if let Err(error) = TextEncoder::new().encode(&self.families(replicas), &mut page) {
             tracing::error!(%error, "the metrics cannot be written");
         }
         page
+    }
+
+    fn families(&self, replicas: &[Replica]) -> Vec<MetricFamily> {
+        let mut families = self.registry.gather();
+        if !replicas.is_empty() {
+            self.rules_of_all.reset();
+            for replica in replicas {
+                self.rules_of_all.with_label_values(&[&*replica.name, &*replica.revision]).set(1);
+            }
+            families.retain(|family| family.name() != RULES_INFO.0);
+            families.extend(self.rules_of_all.collect());
+        }
+        families
     }
 }

@@ -164,7 +164,12 @@ impl Gateway {
         let (reload, reload_requests) = mpsc::channel(16);
         let lanes = Arc::new(Lanes::default());
         let attempts = Attempts { novu, metrics: metrics.clone(), lanes: lanes.clone() };
-        let upkeep = store.clone().map(|store| Upkeep { store, metrics: metrics.clone(), rules: rules.clone() });
+        let upkeep = store.clone().map(|store| Upkeep {
+            store,
+            lanes: lanes.clone(),
+            metrics: metrics.clone(),
+            rules: rules.clone(),
+        });
         let (before, delivery) = match store.clone() {
             Some(store) => (Before::Kept(store.clone()), Delivery::FromStore(Deliverer::new(store, attempts))),
             None => {

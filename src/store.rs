@@ -37,11 +37,11 @@ use crate::verify::Event;
 use accept::{Arrival, Arrived};
 pub use claim::{BulkRoom, Claimed, Claiming, Claims, NextDue, Offer, Room};
 pub use finish::{End, Step};
-use group::Group;
+use group::{Accepted, Group, Reply};
 use inbox::{Haste, Inbox};
 pub use open::OpenError;
 use open::Place;
-pub use postgres::Replica;
+pub use postgres::{KeyState, Replica, Sign};
 use queue::Change;
 pub use queue::Queue;
 pub use read::{Filter, Found, Kept, Recorded, RecordedDelivery, State};
@@ -119,9 +119,7 @@ impl Store {
     pub async fn accept(&self, event: &Event, decision: &Decision, queue_limit: u64) -> Result<Receipt, Unavailable> {
         let mut replayed = None;
         loop {
-            let arrival = Arrival::new(event, decision);
-            let accept = move |group: &mut Group<'_>| accept::accept(group, &arrival, queue_limit);
-            match self.write_in_time(accept).await.unwrap_or(Err(Unavailable::NotWritable))? {
+            match self.keep(Arrival::new(event, decision), queue_limit).await? {
                 Arrived::Accepted => return Ok(Receipt::Accepted),
                 Arrived::Duplicate { has_dead: true, .. } if replayed.is_none() => {
                     let (event, decision, moment) = (event.clone(), decision.clone(), event.received_at);
@@ -150,7 +148,7 @@ impl Store {
         while let Some(ends) = waiting.pop_front() {
             let work = ends.clone();
             let haste = if ends.len() == 1 { Haste::Along } else { Haste::Soon };
-            let finish = move |group: &mut Group<'_>| work.iter().try_for_each(|end| finish::finish(group, end, now));
+            let finish = move |group: &mut Group<'_>| group.finish(&work, now);
             if self.write(haste, finish).await.is_some() {
                 continue;
             }
@@ -243,18 +241,7 @@ impl Store {
     }
 
     /// Looks whether the disk has so many bytes left (none goes by its size), and which sources have something to deliver.
-    /// Others that share the store get to know that this gateway lives, and which rules it runs; what one that does not was
-    /// attempting becomes due again after `unknown`.
-    pub async fn look_around(&self, least_free: Option<u64>, revision: &str, unknown: Millis) {
-        if let Looks::Server { lease, .. } = &self.shared.looks_into {
-            let (lease, revision, shared) = (lease.clone(), revision.to_owned(), self.shared.clone());
-            let beat = move |group: &mut Group<'_>| postgres::heartbeat(group, &lease, &revision, unknown);
-            if let Some(Some(seen)) = self.write(Haste::Now, beat).await {
-                shared.queue().oldest = seen.oldest;
-                *shared.pauses() = seen.pauses;
-                *lock(&shared.replicas) = seen.replicas;
-            }
-        }
+    pub async fn look_around(&self, least_free: Option<u64>) {
         let shared = self.shared.clone();
         // A file system may take its time.
         let _ = tokio::task::spawn_blocking(move || shared.look_at_disk(least_free)).await;
@@ -276,6 +263,28 @@ impl Store {
     /// What is paused.
     pub fn pauses(&self) -> Vec<Pause> {
         self.shared.pauses().clone()
+    }
+
+    /// Tells others that share the store that this gateway lives and what it has found, and takes over from those that do
+    /// not. What all of them know of Novu keys; none if nobody shares the store, or it cannot be written.
+    pub async fn give_sign(&self, sign: Sign) -> Option<Vec<KeyState>> {
+        let Looks::Server { lease, .. } = &self.shared.looks_into else { return None };
+        let lease = lease.clone();
+        let seen = self.write(Haste::Now, move |group| postgres::heartbeat(group, &lease, &sign)).await.flatten()?;
+        self.shared.queue().oldest = seen.oldest;
+        *self.shared.pauses() = seen.pauses;
+        *lock(&self.shared.replicas) = seen.replicas;
+        Some(seen.keys)
+    }
+
+    /// Whether other gateways may use the store as well.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.shared.looks_into, Looks::Server { .. })
+    }
+
+    /// Resolves when another gateway has something to say.
+    pub async fn stirred(&self) {
+        self.shared.stirred.notified().await;
     }
 
     /// The gateways that share the store, this one among them. None share a file.
@@ -309,19 +318,22 @@ impl Store {
         answer.await.ok()
     }
 
-    /// The same for who waits no longer than [`ACCEPT_TIME`]. What a server that is away has to wait for is not done at all then.
-    async fn write_in_time<T, W>(&self, work: W) -> Option<T>
-    where
-        T: Send + 'static,
-        W: FnMut(&mut Group<'_>) -> sql::Result<T> + Send + 'static,
-    {
-        match &self.shared.looks_into {
-            Looks::File(_) => self.write(Haste::Now, work).await,
-            Looks::Server { .. } if !self.queue().writable => None,
-            Looks::Server { .. } => {
-                tokio::time::timeout(ACCEPT_TIME, self.write(Haste::Now, work)).await.ok().flatten()
-            }
-        }
+    /// A server is waited for no longer than [`ACCEPT_TIME`], and what waits longer is not done at all.
+    async fn keep(&self, arrival: Arrival, queue_limit: u64) -> Accepted {
+        let patience = match self.is_shared() {
+            true if !self.queue().writable => return Err(Unavailable::NotWritable),
+            true => ACCEPT_TIME,
+            false => Duration::MAX,
+        };
+        let (reply, answer) = oneshot::channel();
+        let (arrival, reply) = (Arc::new(arrival), Arc::new(Mutex::new(Some(reply))));
+        let work = move |group: &mut Group<'_>| match is_forgotten(group, &reply) {
+            true => Ok(()),
+            false => group.accept(&arrival, queue_limit, &reply),
+        };
+        self.handle.inbox.put(Box::new(work), Haste::Now);
+        let answer = tokio::time::timeout(patience, answer).await;
+        answer.ok().and_then(Result::ok).unwrap_or(Err(Unavailable::NotWritable))
     }
 
     /// What the queue holds now.
@@ -355,14 +367,16 @@ where
     let (reply, answer) = oneshot::channel();
     let reply = Arc::new(Mutex::new(Some(reply)));
     let work = move |group: &mut Group<'_>| {
-        // Whoever has stopped waiting for a server was told that it is not done.
-        if !group.transaction.is_alone() && lock(&reply).as_ref().is_none_or(oneshot::Sender::is_closed) {
-            return Ok(());
+        if !is_forgotten(group, &reply) {
+            let answer = work(group)?;
+            group.answer(&reply, answer);
         }
-        let (answer, reply) = (work(group)?, reply.clone());
-        // That whoever asked has gone is no matter.
-        group.afterwards(move || drop(lock(&reply).take().map(|reply| reply.send(answer))));
         Ok(())
     };
     (Box::new(work), answer)
+}
+
+/// Whoever has stopped waiting for a server was told that it is not done.
+fn is_forgotten<T>(group: &Group<'_>, reply: &Reply<T>) -> bool {
+    !group.transaction.is_alone() && lock(reply).as_ref().is_none_or(oneshot::Sender::is_closed)
 }

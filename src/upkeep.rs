@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use crate::deliver::Lanes;
 use crate::observe::Metrics;
 use crate::rules::Rules;
 use crate::settings::Settings;
-use crate::store::{Expired, Identity, Store};
+use crate::store::{Expired, Identity, Replica, Sign, Store};
 use crate::units::{Millis, now};
 
 /// How often the time of what waits, the disk and the queue are looked at.
@@ -18,11 +19,14 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const REST: u32 = 4;
 /// The pauses between two sweeps over all that is kept, and over all identities. Where less is kept, they are shorter.
 const LONGEST_PAUSE: Millis = 60_000;
+/// How long gateways may run different rules before that is told.
+const LASTING: Duration = Duration::from_secs(15);
 const LONGEST_IDENTITY_PAUSE: Millis = 3_600_000;
 
 /// Everything that it needs.
 pub struct Upkeep {
     pub store: Store,
+    pub lanes: Arc<Lanes>,
     pub metrics: Arc<Metrics>,
     pub rules: watch::Receiver<Arc<Rules>>,
 }
@@ -30,7 +34,7 @@ pub struct Upkeep {
 impl Upkeep {
     /// Runs until it is dropped.
     pub async fn run(self) {
-        tokio::join!(self.look_around(), self.expire(), self.retain(), self.forget());
+        tokio::join!(self.look_around(), self.talk(), self.expire(), self.retain(), self.forget());
     }
 
     fn settings(&self) -> Arc<Settings> {
@@ -41,8 +45,8 @@ impl Upkeep {
         let (mut disk_was_full, mut queue_was_full) = (false, false);
         loop {
             let rules = self.rules.borrow().clone();
-            let Settings { free_disk, queue_limit, ref retry, .. } = *rules.settings;
-            self.store.look_around(free_disk, &rules.revision, retry.unknown).await;
+            let Settings { free_disk, queue_limit, .. } = *rules.settings;
+            self.store.look_around(free_disk).await;
             let queue = self.store.queue();
             if std::mem::replace(&mut disk_was_full, queue.disk_full) != queue.disk_full {
                 report_disk(queue.disk_full);
@@ -52,6 +56,30 @@ impl Upkeep {
                 report_queue(full, queue_limit);
             }
             tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Gives signs of life to the gateways that share the store, and learns what they know.
+    async fn talk(&self) {
+        if !self.store.is_shared() {
+            return;
+        }
+        let mut split = Split::default();
+        loop {
+            let rules = self.rules.borrow().clone();
+            let keys = self.lanes.news();
+            let sign =
+                Sign { revision: rules.revision.clone(), unknown: rules.settings.retry.unknown, keys: keys.clone() };
+            match self.store.give_sign(sign).await {
+                Some(known) => self.lanes.follow_others(&known, self.store.replicas().len(), now()),
+                None => self.lanes.untold(&keys),
+            }
+            split.look(&self.store.replicas());
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = self.lanes.has_news() => {}
+                () = self.store.stirred() => {}
+            }
         }
     }
 
@@ -104,6 +132,33 @@ impl Upkeep {
         let mut rules = self.rules.clone();
         let length = length(&rules.borrow_and_update().settings).unsigned_abs();
         let _ = tokio::time::timeout(Duration::from_millis(length), rules.changed()).await;
+    }
+}
+
+/// Gateways that share a store and run different rules.
+#[derive(Default)]
+struct Split {
+    since: Option<Instant>,
+    told: bool,
+}
+
+impl Split {
+    /// A change reaches one after another: what lasts is told.
+    fn look(&mut self, replicas: &[Replica]) {
+        let is_split = replicas.windows(2).any(|pair| pair[0].revision != pair[1].revision);
+        if !is_split {
+            if std::mem::take(self).told {
+                tracing::info!("all gateways run the same rules again");
+            }
+            return;
+        }
+        if self.since.get_or_insert_with(Instant::now).elapsed() >= LASTING && !std::mem::replace(&mut self.told, true)
+        {
+            tracing::warn!(
+                hint = "`/api/rules` says which of them runs what; give all of them the same file",
+                "the gateways that share the store run different rules"
+            );
+        }
     }
 }
 

@@ -59,6 +59,17 @@ impl Gate {
         }
     }
 
+    /// Takes what another gateway has found with the same key, and says whether that is new. Whether Novu can be reached
+    /// is for each to find.
+    pub fn follow(&mut self, held: Option<Reason>, now: Millis) -> bool {
+        match (self.held(), held) {
+            (None | Some(Reason::Unreachable), Some(reason)) => self.hold = Some(Hold::new(reason, now)),
+            (Some(reason), None) if reason != Reason::Unreachable => self.hold = None,
+            _ => return false,
+        }
+        true
+    }
+
     /// Takes what an attempt shows. Those that were under way when the hold began prolong nothing.
     pub fn ended(&mut self, outcome: Outcome, probe: bool, now: Millis) -> Option<Turn> {
         self.unreached = if outcome == Outcome::Unreachable { self.unreached.saturating_add(1) } else { 0 };
@@ -193,6 +204,19 @@ mod tests {
         for outcome in [Outcome::Delivered, Outcome::Refused(Reason::Error), Outcome::UnknownWorkflow] {
             assert_eq!(wrong().ended(outcome, false, 0), Some(Turn::Recovered), "{outcome:?}");
         }
+    }
+
+    #[test]
+    fn what_another_finds_of_the_key_counts_and_what_it_reaches_does_not() {
+        let mut gate = Gate::default();
+        assert!(gate.follow(Some(Reason::Status(401)), 1_000));
+        assert!(!gate.follow(Some(Reason::Status(401)), 2_000), "nothing new");
+        assert_eq!(gate.probe_at(), Some(Some(6_000)));
+        assert!(gate.follow(None, 3_000));
+        assert_eq!(gate.held(), None);
+        let mut gate = unreachable();
+        assert!(!gate.follow(None, 0));
+        assert_eq!(gate.held(), Some(Reason::Unreachable));
     }
 
     #[test]

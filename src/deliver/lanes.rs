@@ -22,17 +22,21 @@ const WITHOUT_BULK: Millis = 600_000;
 pub struct Lanes {
     lanes: Mutex<Vec<Lane>>,
     /// What was open may not be open any more, or the other way round.
-    changed: Notify,
+    pub(super) changed: Notify,
+    /// Something is to be told to others who use the same keys.
+    pub(super) news: Notify,
 }
 
-struct Lane {
-    account: Arc<Account>,
+pub(super) struct Lane {
+    pub account: Arc<Account>,
     /// The sources that deliver with this key.
-    sources: Vec<Arc<str>>,
-    gate: Gate,
+    pub sources: Vec<Arc<str>>,
+    pub gate: Gate,
     /// Novu asked to wait until then.
-    throttled_until: Millis,
-    rate: Rate,
+    pub throttled_until: Millis,
+    /// Others do not know yet what has changed of these two.
+    pub is_news: bool,
+    pub rate: Rate,
     /// Attempts that have started and not ended. A call for many is one.
     running: usize,
     /// Deliveries in calls for many.
@@ -196,6 +200,10 @@ impl Lanes {
             lane.throttled_until = until;
             changes.push(Change::Throttled { source: source.clone(), until });
         }
+        if !changes.is_empty() {
+            lane.is_news = true;
+            self.news.notify_one();
+        }
         if probe || !changes.is_empty() {
             self.changed.notify_one();
         }
@@ -225,7 +233,7 @@ impl Lanes {
         degraded
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Lane>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Vec<Lane>> {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -243,6 +251,7 @@ fn follow(lanes: &mut Vec<Lane>, settings: &Settings) {
                 sources: vec![source.clone()],
                 gate: Gate::default(),
                 throttled_until: 0,
+                is_news: false,
                 rate: Rate::new(),
                 running: 0,
                 in_bulk: 0,

@@ -22,6 +22,8 @@ const ENOUGH_FOR_BULK: f64 = 2.0 * bulk::COST as f64;
 pub struct Rate {
     seen: Seen,
     share: f64,
+    /// So many use the key at the same time, each as much as the others.
+    gateways: f64,
     tokens: f64,
     filled_at: Millis,
 }
@@ -47,7 +49,7 @@ pub enum Bulk {
 
 impl Rate {
     pub fn new() -> Self {
-        Self { seen: Seen::Nothing, share: 1.0, tokens: 0.0, filled_at: 0 }
+        Self { seen: Seen::Nothing, share: 1.0, gateways: 1.0, tokens: 0.0, filled_at: 0 }
     }
 
     /// Takes what an answer says. That there is no limit is only believed where Novu has `taken` what was sent: other
@@ -60,6 +62,11 @@ impl Rate {
             None => return false,
         };
         std::mem::replace(&mut self.seen, seen) != seen
+    }
+
+    /// So many gateways use the key.
+    pub fn share(&mut self, gateways: usize) {
+        self.gateways = gateways.max(1) as f64;
     }
 
     /// Novu has found it too much.
@@ -107,7 +114,7 @@ impl Rate {
             Seen::Nothing | Seen::NoLimit => f64::INFINITY,
         };
         let rate = fixed.map_or(learned, |fixed| learned.min(f64::from(fixed)));
-        rate.is_finite().then_some(rate * self.share)
+        rate.is_finite().then_some(rate * self.share / self.gateways)
     }
 
     fn fill(&mut self, rate: f64, now: Millis) {
@@ -163,6 +170,19 @@ mod tests {
             let saved = (expected / 50).max(if limit == PRO { 100 } else { 1 });
             assert!((expected * 99 / 100..=expected + saved).contains(&sent), "{limit:?} {fixed:?}: {sent}");
         }
+    }
+
+    #[test]
+    fn what_several_gateways_send_together_stays_below_the_limit() {
+        let mut three = [learned(FREE), learned(FREE), learned(FREE)];
+        let all: usize = three
+            .iter_mut()
+            .map(|rate| {
+                rate.share(3);
+                sent(rate, None, 1_000_000, 10)
+            })
+            .sum();
+        assert!((580..=600).contains(&all), "{all}");
     }
 
     #[test]

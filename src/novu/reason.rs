@@ -53,6 +53,16 @@ const REFUSALS: [Reason; 7] = [
 ];
 
 impl Reason {
+    /// The reason that a word stands for, among those that hold a key back.
+    pub fn of_hold(word: &str) -> Option<Self> {
+        let status = |prefix: &str| word.strip_prefix(prefix)?.parse().ok();
+        match word {
+            "not_novu" => Some(Self::NotNovu),
+            "tls_failed" => Some(Self::TlsFailed),
+            _ => status("not_novu_").map(Self::NotNovuStatus).or_else(|| status("status_").map(Self::Status)),
+        }
+    }
+
     /// The reason that a status in a 201 stands for.
     pub fn of_refusal(status: &str) -> Option<Self> {
         REFUSALS.into_iter().find(|reason| reason.to_string() == status)

@@ -19,14 +19,14 @@ const SENDING: i64 = 1;
 
 /// What is kept of an event that comes. It is made by who brings the event: the writer has enough to do.
 pub struct Arrival {
-    source: Arc<str>,
-    id: String,
-    kind: Option<String>,
-    received_at: Millis,
-    body: Packed,
-    revision: String,
-    sensitive: bool,
-    deliveries: Vec<Start>,
+    pub source: Arc<str>,
+    pub id: String,
+    pub kind: Option<String>,
+    pub received_at: Millis,
+    pub body: Packed,
+    pub revision: String,
+    pub sensitive: bool,
+    pub deliveries: Vec<Start>,
 }
 
 impl Arrival {
@@ -34,13 +34,19 @@ impl Arrival {
         Self {
             source: event.source.clone(),
             id: event.id.clone(),
-            kind: event.kind().map(str::to_owned),
+            // PostgreSQL keeps no text with a zero in it.
+            kind: event.kind().map(|kind| kind.replace('\0', "\u{fffd}")),
             received_at: event.received_at,
             body: Packed::of(&event.body),
             revision: decision.revision.clone(),
             sensitive: decision.deliveries.iter().any(|delivery| delivery.sensitive),
             deliveries: decision.deliveries.iter().map(Start::of).collect(),
         }
+    }
+
+    /// What decides whether it was here before: id and source.
+    pub fn identity(&self) -> (&str, &str) {
+        (&self.id, &self.source)
     }
 
     /// A delivery of it that is attempted at once.
@@ -112,7 +118,7 @@ pub fn accept(
 /// How a delivery starts: due, or dead if it cannot be sent as it is.
 pub struct Start {
     pub route: Arc<str>,
-    transaction_id: String,
+    pub transaction_id: String,
     pub priority: Priority,
     pub sensitive: bool,
     pub expires_at: Option<Millis>,

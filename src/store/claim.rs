@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use super::group::Group;
 use super::inbox::Inbox;
+use super::postgres::batch;
 use super::sql::{Connection, Result, Row, values};
 use super::{Pause, steer};
 use crate::render::Priority;
@@ -125,12 +126,12 @@ impl Claiming {
 }
 
 /// A delivery that is due.
-struct Due {
-    id: i64,
-    source: Arc<str>,
-    route: String,
+pub struct Due {
+    pub id: i64,
+    pub source: Arc<str>,
+    pub route: String,
     due_at: Millis,
-    attempts: i64,
+    pub attempts: i64,
     /// It may have been done before, or was turned down for the sake of another.
     alone: bool,
     bytes: usize,
@@ -289,14 +290,17 @@ fn lay_aside(group: &Group<'_>, due: &Due) -> Result<()> {
 }
 
 fn take(group: &mut Group<'_>, due: &[Due]) -> Result<Vec<Claimed>> {
+    if let Connection::Postgres(session) = group.transaction {
+        return batch::take_all(group, session, due);
+    }
     // Both in one, with `RETURNING`, would make SQLite copy each page for the case that it fails half-way.
     let look = "SELECT event, transaction_id, attempts + 1, definite_errors, waited, expires_at, request, event_id, received_at
          FROM deliveries JOIN events ON events.id = event WHERE deliveries.id = ?1";
-    let take = group.transaction.taking();
+    let take = "UPDATE deliveries SET state = 1, attempts = attempts + 1 WHERE id = ?1";
     let mut taken = Vec::with_capacity(due.len());
     for due in due {
         taken.extend(group.transaction.first(look, values![due.id], |row| claimed(row, due))?);
-        group.transaction.execute(&take, values![due.id])?;
+        group.transaction.execute(take, values![due.id])?;
         group.change.wait(due.attempts, -1);
         group.change.sending += 1;
     }

@@ -45,6 +45,15 @@ pub struct End {
 }
 
 impl End {
+    pub fn step(&self) -> &Step {
+        &self.step
+    }
+
+    /// The key of the delivery, and the number of the attempt.
+    pub fn which(&self) -> (i64, i64) {
+        (self.id, self.attempt)
+    }
+
     pub fn new(claimed: &Claimed, step: Step) -> Self {
         Self { id: claimed.id, event: claimed.event, attempt: claimed.attempts.into(), step }
     }

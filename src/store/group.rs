@@ -1,5 +1,13 @@
 //! A transaction for all that waits, and what it does besides.
 
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::oneshot;
+
+use super::accept::{self, Arrival, Arrived};
+use super::finish::{self, End};
+use super::postgres::{Session, batch};
+use super::shared::lock;
 use super::sql::{Connection, Result};
 use super::standing::Claim;
 use super::writer::Work;
@@ -17,8 +25,25 @@ pub struct Group<'a> {
     pub erased: bool,
     /// A claim for what has just come.
     pub standing: &'a mut Option<Claim>,
+    /// Events that a server is to keep together.
+    arrivals: Vec<Waiting>,
+    /// Ends of attempts that it is to remember together, and when.
+    ends: Vec<(Vec<End>, Millis)>,
     afterwards: Vec<Box<dyn FnOnce()>>,
 }
+
+/// An event that waits for others.
+struct Waiting {
+    arrival: Arc<Arrival>,
+    queue_limit: u64,
+    reply: Reply<Accepted>,
+}
+
+/// What becomes of an event.
+pub type Accepted = std::result::Result<Arrived, Unavailable>;
+
+/// Where an answer goes, once.
+pub type Reply<T> = Arc<Mutex<Option<oneshot::Sender<T>>>>;
 
 /// What one transaction has done.
 pub struct Done {
@@ -41,6 +66,8 @@ impl<'a> Group<'a> {
             due: false,
             erased: false,
             standing,
+            arrivals: Vec::new(),
+            ends: Vec::new(),
             afterwards: Vec::new(),
         }
     }
@@ -52,6 +79,9 @@ impl<'a> Group<'a> {
         for work in works {
             work(&mut self)?;
         }
+        if let Connection::Postgres(session) = self.transaction {
+            self.run_together(session)?;
+        }
         if let Some(mut claim) = next(self.due) {
             let taken = claim.take(&mut self);
             *self.standing = Some(claim);
@@ -59,6 +89,53 @@ impl<'a> Group<'a> {
         }
         let Self { change, due, erased, afterwards, .. } = self;
         Ok(Done { change, totals: None, oldest: None, due, erased, afterwards })
+    }
+
+    /// Keeps an event, and answers once that is on disk.
+    pub fn accept(&mut self, arrival: &Arc<Arrival>, queue_limit: u64, reply: &Reply<Accepted>) -> Result<()> {
+        match self.transaction {
+            Connection::Sqlite(_) => {
+                let accepted = accept::accept(self, arrival, queue_limit)?;
+                self.answer(reply, accepted);
+            }
+            Connection::Postgres(_) => {
+                self.arrivals.push(Waiting { arrival: arrival.clone(), queue_limit, reply: reply.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Remembers how attempts have ended.
+    pub fn finish(&mut self, ends: &[End], now: Millis) -> Result<()> {
+        match self.transaction {
+            Connection::Sqlite(_) => ends.iter().try_for_each(|end| finish::finish(self, end, now)),
+            Connection::Postgres(_) => {
+                self.ends.push((ends.to_vec(), now));
+                Ok(())
+            }
+        }
+    }
+
+    fn run_together(&mut self, session: &Session) -> Result<()> {
+        let arrivals = std::mem::take(&mut self.arrivals);
+        let new: Vec<(&Arrival, u64)> =
+            arrivals.iter().map(|waiting| (&*waiting.arrival, waiting.queue_limit)).collect();
+        if !new.is_empty() {
+            let outcomes = batch::accept_all(self, session, &new)?;
+            for (waiting, accepted) in arrivals.iter().zip(outcomes) {
+                self.answer(&waiting.reply, accepted);
+            }
+        }
+        let ends = std::mem::take(&mut self.ends);
+        let now = ends.iter().map(|(_, now)| *now).max().unwrap_or_default();
+        let ends: Vec<End> = ends.into_iter().flat_map(|(ends, _)| ends).collect();
+        batch::finish_all(self, session, &ends, now)
+    }
+
+    /// Answers once the transaction is on disk. That whoever asked has gone is no matter.
+    pub fn answer<T: 'static>(&mut self, reply: &Reply<T>, answer: T) {
+        let reply = reply.clone();
+        self.afterwards(move || drop(lock(&reply).take().map(|reply| reply.send(answer))));
     }
 
     /// Does this once the transaction is on disk.

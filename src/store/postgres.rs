@@ -2,6 +2,7 @@
 //! that something is due only looks for itself.
 
 mod address;
+pub mod batch;
 mod replica;
 mod schema;
 mod session;
@@ -13,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio_postgres::error::SqlState;
 
 pub use address::Address;
-pub use replica::{Lease, Replica, heartbeat};
+pub use replica::{KeyState, Lease, Replica, Sign, heartbeat};
 pub use session::{Heard, Session};
 
 use super::group::{Done, Group, oldest};

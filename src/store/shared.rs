@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
+
 use super::group::{Done, Group};
 use super::inbox::{Haste, Inbox};
 use super::postgres::{Heard, Lease, Reader, Replica};
@@ -17,6 +19,8 @@ pub struct Shared {
     waiting_sources: Mutex<Vec<String>>,
     /// The gateways that share the store, when they were last looked for.
     pub replicas: Mutex<Vec<Replica>>,
+    /// Another gateway has something to say.
+    pub stirred: Notify,
 }
 
 /// What is looked into beside the writer.
@@ -30,9 +34,10 @@ pub fn hear(shared: &Arc<Shared>, inbox: &Arc<Inbox>) -> Heard {
     let (shared, inbox) = (Arc::downgrade(shared), Arc::downgrade(inbox));
     Arc::new(move |said| {
         let (Some(shared), Some(inbox)) = (shared.upgrade(), inbox.upgrade()) else { return };
-        if said == "due" {
-            inbox.something_due();
-            return;
+        match said {
+            "due" => return inbox.something_due(),
+            "keys" => return shared.stirred.notify_one(),
+            _ => {}
         }
         let look = move |group: &mut Group<'_>| {
             *shared.pauses() = steer::pauses(&group.transaction)?;
@@ -51,6 +56,7 @@ impl Shared {
             pauses: Mutex::new(pauses),
             waiting_sources: Mutex::default(),
             replicas: Mutex::default(),
+            stirred: Notify::new(),
         };
         Arc::new(shared)
     }

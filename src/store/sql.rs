@@ -173,15 +173,6 @@ impl Connection<'_> {
         matches!(self, Self::Sqlite(_))
     }
 
-    /// Marks a delivery as one that is being attempted here.
-    pub fn taking(&self) -> String {
-        let replica = match self {
-            Self::Sqlite(_) => String::new(),
-            Self::Postgres(session) => format!(", replica = {}", session.replica),
-        };
-        format!("UPDATE deliveries SET state = 1, attempts = attempts + 1{replica} WHERE id = ?1")
-    }
-
     /// Leaves out the rows of a result that others are about to change, and keeps the rest for this transaction.
     pub fn skipping(&self) -> &'static str {
         match self {

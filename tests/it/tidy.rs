@@ -40,7 +40,7 @@ const MAY_IMPORT: &[(&str, &str)] = &[
     ("explain", "clerk render route rules template units verify"),
     // What runs them.
     ("http", ""),
-    ("upkeep", "observe rules settings store units"),
+    ("upkeep", "deliver observe rules settings store units"),
     ("replay", "observe rules store units verify"),
     ("webhooks", "http observe receive rules units verify"),
     (

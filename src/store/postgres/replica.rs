@@ -4,6 +4,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
+
 use crate::store::group::{Group, oldest};
 use crate::store::sql::{Connection, Result, values};
 use crate::store::{Change, Pause, steer};
@@ -58,23 +60,47 @@ impl Lease {
 }
 
 /// A gateway that shares the database.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Replica {
     pub name: String,
     /// Of the rules that it runs.
     pub revision: String,
-    pub is_this: bool,
+    /// It is the one that says so.
+    pub this: bool,
+}
+
+/// How a Novu key can be used, as one of the gateways has found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyState {
+    /// A fingerprint of it.
+    pub key: String,
+    /// Why nothing goes to Novu with it.
+    pub held: Option<String>,
+    /// Novu asked to wait until then.
+    pub throttled_until: Millis,
+}
+
+/// What a gateway tells the others with its sign of life.
+#[derive(Clone, Debug)]
+pub struct Sign {
+    /// Of the rules that it runs.
+    pub revision: String,
+    /// After so long, what a dead gateway was attempting is attempted again.
+    pub unknown: Millis,
+    /// What it has found of Novu keys.
+    pub keys: Vec<KeyState>,
 }
 
 /// What a sign of life brings back.
 pub struct Seen {
+    pub keys: Vec<KeyState>,
     pub oldest: Option<Millis>,
     pub pauses: Vec<Pause>,
     pub replicas: Vec<Replica>,
 }
 
 /// Gives a sign of life, and takes over from those who have given none.
-pub fn heartbeat(group: &mut Group<'_>, lease: &Arc<Lease>, revision: &str, unknown: Millis) -> Result<Option<Seen>> {
+pub fn heartbeat(group: &mut Group<'_>, lease: &Arc<Lease>, sign: &Sign) -> Result<Option<Seen>> {
     let Connection::Postgres(session) = group.transaction else { return Ok(None) };
     let name = format!("{}/{}", rustix::system::uname().nodename().to_string_lossy(), std::process::id());
     let began = Instant::now();
@@ -82,12 +108,20 @@ pub fn heartbeat(group: &mut Group<'_>, lease: &Arc<Lease>, revision: &str, unkn
     connection.execute(
         "INSERT INTO replicas (id, name, revision, seen_at) VALUES (?1, ?2, ?3, clock_timestamp())
          ON CONFLICT (id) DO UPDATE SET name = excluded.name, revision = excluded.revision, seen_at = excluded.seen_at",
-        values![session.replica, name, revision],
+        values![session.replica, name, sign.revision],
     )?;
+    for KeyState { key, held, throttled_until } in &sign.keys {
+        let sql = "INSERT INTO novu_keys (key, held, throttled_until) VALUES (?1, ?2, ?3) ON CONFLICT (key) DO UPDATE
+             SET held = excluded.held, throttled_until = greatest(novu_keys.throttled_until, excluded.throttled_until)";
+        connection.execute(sql, values![key, held, throttled_until])?;
+    }
+    if !sign.keys.is_empty() {
+        session.batch("NOTIFY deskbell, 'keys'")?;
+    }
     if lease.may_judge() {
         let dead = "SELECT id FROM replicas WHERE seen_at < clock_timestamp() - make_interval(secs => ?1) FOR UPDATE SKIP LOCKED";
         for id in connection.query(dead, values![LEASE.as_secs_f64()], |row| row.get::<i64>(0))? {
-            let freed = bury(group, id, now().saturating_add(unknown))?;
+            let freed = bury(group, id, now().saturating_add(sign.unknown))?;
             tracing::warn!(
                 replica = id,
                 freed,
@@ -96,10 +130,13 @@ pub fn heartbeat(group: &mut Group<'_>, lease: &Arc<Lease>, revision: &str, unkn
         }
     }
     let seen = Seen {
+        keys: connection.query("SELECT key, held, throttled_until FROM novu_keys", &[], |row| {
+            Ok(KeyState { key: row.get(0)?, held: row.get(1)?, throttled_until: row.get(2)? })
+        })?,
         oldest: oldest(&connection)?,
         pauses: steer::pauses(&connection)?,
         replicas: connection.query("SELECT name, revision, id FROM replicas WHERE id > 0 ORDER BY id", &[], |row| {
-            Ok(Replica { name: row.get(0)?, revision: row.get(1)?, is_this: row.get::<i64>(2)? == session.replica })
+            Ok(Replica { name: row.get(0)?, revision: row.get(1)?, this: row.get::<i64>(2)? == session.replica })
         })?,
     };
     // Something may be due that nobody has told of.

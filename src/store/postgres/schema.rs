@@ -72,6 +72,8 @@ const MIGRATIONS: [&str; 1] = ["
         dead BIGINT NOT NULL DEFAULT 0
     ) WITH (fillfactor = 20);
     CREATE SEQUENCE replica_ids;
+    -- What they have found of Novu keys, by fingerprint.
+    CREATE TABLE novu_keys (key TEXT PRIMARY KEY, held TEXT, throttled_until BIGINT NOT NULL);
     INSERT INTO replicas (id) VALUES (0);
 "];
 

@@ -79,6 +79,12 @@ impl Session {
         self.wait(self.client.query(&statement, &postgres(values)))
     }
 
+    /// The same with values that only PostgreSQL knows, such as lists.
+    pub fn query_with(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
+        let statement = self.statement(sql)?;
+        self.wait(self.client.query(&statement, values))
+    }
+
     /// A statement is prepared once.
     fn statement(&self, sql: &str) -> Result<Statement> {
         if let Some(statement) = self.statements.borrow().get(sql) {
