@@ -1,13 +1,17 @@
 //! What is sent to Novu, when, and how a delivery ends.
 
+#[path = "delivery/bulk.rs"]
 mod bulk;
+#[path = "delivery/key.rs"]
 mod key;
+#[path = "delivery/rate.rs"]
 mod rate;
+#[path = "delivery/retries.rs"]
 mod retries;
+#[path = "delivery/unreachable.rs"]
 mod unreachable;
 
 use std::collections::HashSet;
-use std::fs;
 use std::time::{Duration, Instant};
 
 use deskbell::units::now;
@@ -15,10 +19,6 @@ use serde_json::json;
 
 use crate::harness::{Gateway, Place, SECRET, Signed, WELCOME, eventually, rules, sample, sample_with};
 use crate::novu::{Behaviour, Novu};
-
-/// Of the log of changes, and of each page in it, in bytes.
-const LOG_HEADER: usize = 32;
-const PAGE_HEADER: usize = 24;
 
 const TRIGGER: &str = "POST /v1/events/trigger HTTP/1.1";
 
@@ -151,15 +151,13 @@ fn each_route_and_each_item_has_a_transaction_of_its_own() {
 }
 
 const CODE: &str = "402913";
-const CODE_ROUTE: &str =
+pub const CODE_ROUTE: &str =
     "  - { event: email.created, workflow: code, payload: { code: \"{{data.data.otp_code}}\" } }\n";
 
-/// Whether the files of the store hold the code.
-fn is_stored(place: &Place) -> bool {
-    let files = ["deskbell.db", "deskbell.db-wal"].map(|name| fs::read(place.path(name)).unwrap_or_default());
-    let contains = |text: &str| files.concat().windows(text.len()).any(|window| window == text.as_bytes());
-    assert!(contains("msg_1"), "the event itself is remembered");
-    contains(CODE)
+/// Whether the store holds the code.
+pub fn is_stored(place: &Place) -> bool {
+    assert!(place.store.holds("msg_1"), "the event itself is remembered");
+    place.store.holds(CODE)
 }
 
 /// Delivers a code, and gives the place and the gateway to look at.
@@ -253,26 +251,6 @@ fn a_body_that_has_become_sensitive_goes_with_the_end_of_what_was_under_way() {
 }
 
 #[test]
-fn who_reads_the_store_keeps_nobody_waiting() {
-    let sensitive = CODE_ROUTE.replace("workflow: code", "workflow: code, sensitive: true");
-    let novu = Novu::start();
-    let place = Place::new(novu.address, &sensitive);
-    let gateway = place.start();
-    gateway.send("msg_1", &sample("email.created"));
-    let reader = rusqlite::Connection::open(place.path("deskbell.db")).expect("the store");
-    reader.execute_batch("BEGIN; SELECT count(*) FROM events").expect("a look at it");
-    let before = Instant::now();
-    // What was erased is to leave the log of changes, which the reader still needs.
-    for number in 2..6 {
-        assert_eq!(gateway.send(&format!("msg_{number}"), &sample("email.created")).status, 200);
-        gateway.drain();
-    }
-    assert!(before.elapsed() < Duration::from_secs(4), "{:?}", before.elapsed());
-    drop(reader);
-    eventually("it is gone once nobody reads", || (!is_stored(&place)).then_some(()));
-}
-
-#[test]
 fn connections_to_novu_are_kept() {
     let novu = Novu::start();
     let place = Place::new(novu.address, WELCOME);
@@ -353,28 +331,4 @@ fn sources_are_told_apart() {
     let transactions: HashSet<String> =
         novu.requests().iter().map(|request| request.transaction_id().to_owned()).collect();
     assert_eq!(transactions.len(), 3, "the same id from another source is another event");
-}
-
-/// How many transactions stand in the log of changes (https://sqlite.org/fileformat2.html#walformat): the last page of
-/// each has the size of the file beside it.
-fn transactions(place: &Place) -> usize {
-    let log = fs::read(place.path("deskbell.db-wal")).expect("the log of changes");
-    let number = |at: usize| u32::from_be_bytes(log[at..at + 4].try_into().expect("four bytes")) as usize;
-    let pages = (LOG_HEADER..log.len()).step_by(PAGE_HEADER + number(8));
-    pages.filter(|page| log[page + 8..page + 16] == log[16..24] && number(page + 4) > 0).count()
-}
-
-#[test]
-fn a_lone_delivery_begins_in_the_write_that_keeps_its_event() {
-    let novu = Novu::start();
-    let place = Place::new(novu.address, WELCOME);
-    let gateway = place.start();
-    let mut number = 0;
-    eventually("two writes: its event with its beginning, and its end", || {
-        let before = transactions(&place);
-        number += 1;
-        gateway.send(&format!("msg_{number}"), &sample("user.created"));
-        gateway.drain();
-        (transactions(&place) - before == 2).then_some(())
-    });
 }

@@ -15,7 +15,7 @@ const ROUTES: &str =
     "routes:\n  - { event: user.created, workflow: welcome, payload: { name: \"{{data.first_name}}\" } }\n";
 
 fn place(text: &str) -> Place {
-    let place = Place { folder: tempfile::tempdir().expect("a folder") };
+    let place = Place::empty();
     place.write_rules(text);
     place
 }

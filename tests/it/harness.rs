@@ -14,6 +14,8 @@ use deskbell::verify::Secret;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::store::Store;
+
 /// No condition of these tests takes this long on a machine that works.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 pub const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -49,14 +51,21 @@ pub fn deskbell() -> Command {
 /// A folder with a `routes.yaml`, for one or more gateways one after another.
 pub struct Place {
     pub folder: TempDir,
+    pub store: Store,
 }
 
 impl Place {
     /// `routes` are the lines below `routes:`; source and Novu are added.
     pub fn new(novu: SocketAddr, routes: &str) -> Self {
-        let place = Self { folder: tempfile::tempdir().expect("a folder") };
+        let place = Self::empty();
         place.write_rules(&rules(novu, routes));
         place
+    }
+
+    pub fn empty() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::new(folder.path());
+        Self { folder, store }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -104,6 +113,7 @@ impl Place {
             command.env(name, value);
         }
         command.env("DESKBELL_LOG", "debug");
+        self.store.choose(&mut command);
         command
     }
 }

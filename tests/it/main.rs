@@ -8,6 +8,7 @@ mod ordeal;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod preload;
 mod shell;
+mod store;
 
 mod admin;
 mod attacks;
@@ -23,6 +24,7 @@ mod events;
 mod examples;
 mod explain;
 mod explain_running;
+mod file;
 mod freshness;
 mod init;
 mod lint;

@@ -126,7 +126,7 @@ fn nothing_private_goes_out_and_codes_and_links_take_the_careful_route() {
 #[test]
 fn an_old_code_or_link_is_never_sent() {
     let novu = Novu::start();
-    let place = Place { folder: tempfile::tempdir().expect("a folder") };
+    let place = Place::empty();
     let text = fs::read_to_string(repository("examples/novu-clerk-guide/routes.yaml")).expect("routes.yaml");
     place.write_rules(&rules(novu.address, "").replace("routes:\n", &text));
     let gateway = place.start();

@@ -3,7 +3,6 @@
 use crate::ordeal::away::Away;
 use crate::ordeal::kills::Kills;
 use crate::ordeal::levers::Levers;
-use crate::ordeal::waiting::Waiting;
 
 #[test]
 fn killed_at_any_moment_while_novu_fails_in_every_way_each_event_runs_once_for_each_route() {
@@ -21,11 +20,6 @@ fn killed_at_any_moment_while_novu_looks_at_keys_each_event_runs_once_for_each_r
 fn what_came_while_novu_was_away_is_delivered_when_it_is_there() {
     let ran = Away { before: 200, backlog: 3_000 }.run();
     assert!(ran.attempts < 100.0, "it was looked for {} times", ran.attempts);
-}
-
-#[test]
-fn a_start_counts_what_waits_and_goes_on() {
-    Waiting { events: 50_000 }.run();
 }
 
 #[test]

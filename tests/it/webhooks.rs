@@ -10,7 +10,8 @@ use crate::novu::{Behaviour, Novu};
 #[test]
 fn a_signed_webhook_becomes_one_novu_trigger() {
     let novu = Novu::start();
-    let gateway = Place::new(novu.address, WELCOME).start();
+    let place = Place::new(novu.address, WELCOME);
+    let gateway = place.start();
     let answer = gateway.send("msg_1", &sample("user.created"));
     assert_eq!(answer.status, 200, "{}", answer.body);
     let answer = answer.json();
@@ -52,7 +53,8 @@ fn the_same_webhook_is_one_event_however_often_it_comes() {
 #[test]
 fn what_no_route_wants_is_kept_and_unrouted() {
     let novu = Novu::start();
-    let gateway = Place::new(novu.address, WELCOME).start();
+    let place = Place::new(novu.address, WELCOME);
+    let gateway = place.start();
     for (id, body) in [
         ("msg_1", sample("user.deleted")),
         ("msg_2", r#"{"success": true}"#.to_owned()),
@@ -89,7 +91,8 @@ fn a_full_queue_is_told_and_what_is_kept_already_is_still_a_duplicate() {
 #[track_caller]
 fn refused(spoil: impl FnOnce(Signed) -> Signed, status: u16, code: &str) {
     let novu = Novu::start();
-    let gateway = Place::new(novu.address, WELCOME).start();
+    let place = Place::new(novu.address, WELCOME);
+    let gateway = place.start();
     let spoiled = spoil(Signed::new("msg_1", sample("user.created").as_bytes()));
     let answer = gateway.request(&spoiled.request());
     assert_eq!((answer.status, answer.code().as_str()), (status, code), "{}", answer.body);
@@ -103,7 +106,8 @@ fn refused(spoil: impl FnOnce(Signed) -> Signed, status: u16, code: &str) {
 #[test]
 fn missing_headers_are_named() {
     let novu = Novu::start();
-    let gateway = Place::new(novu.address, WELCOME).start();
+    let place = Place::new(novu.address, WELCOME);
+    let gateway = place.start();
     let signed = || Signed::new("msg_1", b"{}");
     for (spoiled, missing) in [
         (signed().without("svix-id"), "svix-id"),
@@ -162,7 +166,8 @@ fn timestamps_are_taken_up_to_five_minutes_off() {
     refused(|good| Signed::with(SECRET, "msg_1", &good.body, "soon"), 400, "invalid_signature");
     refused(|good| Signed::with(SECRET, "msg_1", &good.body, "-1"), 400, "invalid_signature");
     let novu = Novu::start();
-    let gateway = Place::new(novu.address, WELCOME).start();
+    let place = Place::new(novu.address, WELCOME);
+    let gateway = place.start();
     for (id, at) in [("msg_1", now - 290), ("msg_2", now + 290)] {
         assert_eq!(gateway.request(&Signed::at(id, b"{}", at).request()).status, 200);
     }
@@ -185,7 +190,8 @@ fn a_body_that_is_too_large_is_refused() {
 #[test]
 fn a_chunked_body_is_taken_and_a_large_one_refused() {
     let novu = Novu::start();
-    let gateway = Place::new(novu.address, WELCOME).start();
+    let place = Place::new(novu.address, WELCOME);
+    let gateway = place.start();
     let chunked = |signed: &Signed| {
         let request = String::from_utf8(signed.request()).expect("text");
         let (head, body) = request.split_once("\r\n\r\n").expect("a body");
@@ -232,7 +238,8 @@ fn unbranded_headers_and_rotated_secrets_are_taken() {
 #[test]
 fn other_addresses_and_methods_are_refused() {
     let novu = Novu::start();
-    let gateway = Place::new(novu.address, WELCOME).start();
+    let place = Place::new(novu.address, WELCOME);
+    let gateway = place.start();
     let request =
         |line: &str| gateway.request(format!("{line} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n").as_bytes());
     for (line, status, code) in [
@@ -259,7 +266,8 @@ fn other_addresses_and_methods_are_refused() {
 #[test]
 fn slow_requests_are_refused_and_idle_connections_are_not() {
     let novu = Novu::start();
-    let gateway = Place::new(novu.address, WELCOME).start();
+    let place = Place::new(novu.address, WELCOME);
+    let gateway = place.start();
     let signed = Signed::new("msg_1", sample("user.created").as_bytes()).request();
     let idle = connect(gateway.webhooks);
     let [mut slow_headers, mut slow_body] = [40, signed.len() - 10].map(|length| {
@@ -279,7 +287,8 @@ fn slow_requests_are_refused_and_idle_connections_are_not() {
 #[test]
 fn a_connection_serves_many_requests() {
     let novu = Novu::start();
-    let gateway = Place::new(novu.address, WELCOME).start();
+    let place = Place::new(novu.address, WELCOME);
+    let gateway = place.start();
     let mut stream = connect(gateway.webhooks);
     let mut reader = BufReader::new(stream.try_clone().expect("a stream"));
     for number in 0..5 {
@@ -294,7 +303,8 @@ fn a_connection_serves_many_requests() {
 fn nothing_personal_is_logged_or_answered() {
     let novu = Novu::start();
     let routes = "  - { event: email.created, workflow: code, payload: { code: \"{{data.data.otp_code}}\" } }\n";
-    let gateway = Place::new(novu.address, routes).start();
+    let place = Place::new(novu.address, routes);
+    let gateway = place.start();
     let mut shown = String::new();
     shown.push_str(&gateway.send("msg_1", &sample("email.created")).body);
     shown.push_str(

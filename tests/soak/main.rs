@@ -13,6 +13,9 @@ mod ordeal;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[path = "../it/preload.rs"]
 mod preload;
+#[allow(dead_code)]
+#[path = "../it/store.rs"]
+mod store;
 
 mod away;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]

@@ -4,7 +4,6 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 
 use super::{Over, Svix, WORKFLOWS, drain, in_queue, rules};
@@ -124,7 +123,7 @@ impl Levers {
         gateway
     }
 
-    /// Holds everything still, and compares the gauges with the file.
+    /// Holds everything still, and compares the gauges with the store.
     fn count(&self, gateway: &Gateway, place: &Place) {
         ask(gateway, "pause", r#"{"all": true}"#);
         eventually("nothing is under way", || (in_queue(gateway, "sending") == 0.0).then_some(()));
@@ -156,13 +155,8 @@ fn ask(gateway: &Gateway, lever: &str, body: &str) -> Value {
     answer.json()
 }
 
-/// What the gauges are to say, by the file.
+/// What the gauges are to say, by the store.
 fn count(place: &Place) -> [i64; 4] {
-    let file =
-        Connection::open_with_flags(place.path("deskbell.db"), OpenFlags::SQLITE_OPEN_READ_ONLY).expect("a file");
-    let count = |what: &str| {
-        file.query_row(&format!("SELECT count(*) FROM deliveries WHERE {what}"), [], |row| row.get(0))
-            .expect("a number")
-    };
+    let count = |what: &str| place.store.number(&format!("SELECT count(*) FROM deliveries WHERE {what}"));
     ["state < 1 AND attempts = 0", "state < 1 AND attempts > 0", "state = 1", "state = 3"].map(count)
 }
