@@ -8,6 +8,7 @@ run:
 
 # Formatting, lints and every test. Most tests wait most of the time, so more run at once than there are cores.
 test:
+	sh tests/postgres/install.sh
 	cargo fmt --check
 	cargo clippy --all-targets --test soak -- -D warnings
 	RUST_TEST_THREADS=4 cargo test

@@ -22,6 +22,7 @@ mod store;
 
 #[path = "../it/bounds.rs"]
 mod bounds;
+mod chaos;
 #[path = "../it/crash.rs"]
 mod crash;
 #[path = "../it/delivery.rs"]

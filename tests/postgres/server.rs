@@ -23,7 +23,8 @@ const SUPERVISE: &str = r#"
     "$@" >"$folder/log" 2>&1 &
     echo $!
     read -r word
-    kill -QUIT $!
+    # It may be gone, or stand still.
+    kill -QUIT $! 2>/dev/null && kill -CONT $! 2>/dev/null
     wait $!
     [ "$word" = keep ] || rm -rf "$folder"
 "#;
