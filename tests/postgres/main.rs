@@ -19,6 +19,7 @@ mod server;
 #[path = "../it/shell.rs"]
 mod shell;
 mod store;
+mod together;
 
 #[path = "../it/bounds.rs"]
 mod bounds;
@@ -39,6 +40,7 @@ mod ordeals;
 mod pause;
 #[path = "../it/replay.rs"]
 mod replay;
+mod replicas;
 #[path = "../it/retention.rs"]
 mod retention;
 #[path = "../it/webhooks.rs"]

@@ -107,10 +107,12 @@ impl Server {
     /// As if somebody had pulled the plug.
     pub fn kill(&mut self) {
         let Running { mut supervisor, mut pipe, id } = self.running.take().expect("it runs");
-        // Without the first, the others see that it is gone, and end by themselves.
-        for process in processes(id) {
-            signal(process, Signal::KILL);
+        let all = processes(id);
+        for process in &all {
+            signal(*process, Signal::KILL);
         }
+        // What they share in memory is free once the last is gone.
+        eventually("all of them are gone", || all.iter().all(|process| !is_alive(*process)).then_some(()));
         writeln!(pipe, "keep").expect("a word");
         drop(pipe);
         supervisor.wait().expect("it ends");
@@ -190,6 +192,11 @@ fn processes(first: i32) -> Vec<i32> {
     let ids = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     found.extend(ids.filter(|id| parent(*id) == Some(first)));
     found
+}
+
+fn is_alive(process: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
 }
 
 /// A port that the system gives to nobody by itself, so that it is free as well while a server is away.

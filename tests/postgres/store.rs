@@ -23,6 +23,10 @@ impl Store {
         command.env("DESKBELL_STORE", server().url(&self.database));
     }
 
+    pub fn url(&self) -> String {
+        server().url(&self.database)
+    }
+
     /// What a query finds.
     pub fn number(&self, sql: &str) -> i64 {
         let rows = ask(&server().url(&self.database), &format!("SET search_path TO deskbell; {sql}"));
