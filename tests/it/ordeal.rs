@@ -58,6 +58,8 @@ pub struct Svix {
     accepted: Mutex<Vec<String>>,
     /// How often it was told to come back later.
     pub unavailable: AtomicUsize,
+    /// Connections that were lost with a webhook on them.
+    pub broken: AtomicUsize,
 }
 
 impl Svix {
@@ -71,6 +73,7 @@ impl Svix {
             again: Mutex::default(),
             accepted: Mutex::default(),
             unavailable: AtomicUsize::new(0),
+            broken: AtomicUsize::new(0),
         }
     }
 
@@ -90,7 +93,10 @@ impl Svix {
                         self.unavailable.fetch_add(1, Ordering::Relaxed);
                         self.put_back(number);
                     }
-                    Err(_) => return self.put_back(number),
+                    Err(_) => {
+                        self.broken.fetch_add(1, Ordering::Relaxed);
+                        return self.put_back(number);
+                    }
                 }
                 std::thread::sleep(self.pause);
             }

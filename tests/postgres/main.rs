@@ -43,5 +43,6 @@ mod replay;
 mod replicas;
 #[path = "../it/retention.rs"]
 mod retention;
+mod rolling;
 #[path = "../it/webhooks.rs"]
 mod webhooks;
