@@ -18,6 +18,7 @@ mod schema;
 mod send;
 mod serve;
 mod show;
+mod store;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -64,6 +65,7 @@ enum Command {
     Drop(drop::Drop),
     Pause(pause::Pause),
     Resume(pause::Resume),
+    Store(store::Store),
 }
 
 /// Where a gateway listens and what it keeps.
@@ -190,6 +192,7 @@ pub fn main() -> ExitCode {
         Command::Drop(drop) => drop.run(),
         Command::Pause(pause) => pause.run(),
         Command::Resume(resume) => resume.run(),
+        Command::Store(store) => store.run(),
     };
     log::flush();
     match ended {

@@ -4,6 +4,7 @@
 mod accept;
 mod checkpoint;
 mod claim;
+mod copy;
 mod database;
 mod disk;
 mod finish;
@@ -36,6 +37,7 @@ use crate::units::Millis;
 use crate::verify::Event;
 use accept::{Arrival, Arrived};
 pub use claim::{BulkRoom, Claimed, Claiming, Claims, NextDue, Offer, Room};
+pub use copy::{Copied, CopyError, copy};
 pub use finish::{End, Step};
 use group::{Accepted, Group, Reply};
 use inbox::{Haste, Inbox};

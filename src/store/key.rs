@@ -14,7 +14,13 @@ pub fn deliveries(event: i64) -> (i64, i64) {
     (event << BITS, ((event + 1) << BITS) - 1)
 }
 
-/// The same within SQL, of the row of `events` at hand.
+/// Which event a delivery with this key is of, and the how manieth of it.
+pub fn parts(delivery: i64) -> (i64, usize) {
+    let event = delivery >> BITS;
+    (event, usize::try_from(delivery - (event << BITS)).unwrap_or_default())
+}
+
+/// The keys of its deliveries within SQL, of the row of `events` at hand.
 pub const OF_EVENT: &str = "deliveries.id BETWEEN events.id << 20 AND (events.id << 20) + 1048575";
 
 #[cfg(test)]
@@ -27,6 +33,7 @@ mod tests {
             let (first, last) = deliveries(event);
             assert_eq!((delivery(event, 0), delivery(event, 1_048_575)), (first, last));
             assert_eq!(last + 1, deliveries(event + 1).0);
+            assert_eq!((parts(first), parts(last)), ((event, 0), (event, 1_048_575)));
         }
     }
 }

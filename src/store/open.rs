@@ -56,11 +56,23 @@ pub fn place_of(url: &str) -> Result<Place, OpenError> {
         Some(path) if !path.is_empty() && !path.starts_with(':') => Ok(Place::File(PathBuf::from(path))),
         _ => Err(OpenError {
             message: format!(
-                "`{url}` is not a store, expected `sqlite:PATH` such as `sqlite:deskbell.db`, `postgres://…`, or `none`"
+                "`{}` is not a store, expected `sqlite:PATH` such as `sqlite:deskbell.db`, `postgres://…`, or `none`",
+                without_secret(url)
             ),
             hint: Some("name it with `--store URL`".to_owned()),
             in_use: false,
         }),
+    }
+}
+
+/// An address of any kind without user, password and options.
+fn without_secret(url: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, rest)) => {
+            let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
+            format!("{scheme}://{}", place.split('?').next().unwrap_or_default())
+        }
+        None => url.to_owned(),
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod address;
 pub mod batch;
+mod import;
 mod replica;
 mod schema;
 mod session;
@@ -14,6 +15,7 @@ use tokio::runtime::Handle;
 use tokio_postgres::error::SqlState;
 
 pub use address::Address;
+pub use import::Import;
 pub use replica::{KeyState, Lease, Replica, Sign, heartbeat};
 pub use session::{Heard, Session};
 

@@ -195,6 +195,11 @@ impl Sqlite {
         Ok(Recovered { change, oldest, pauses })
     }
 
+    /// For who does without a transaction.
+    pub fn connection(&self) -> sql::Connection<'_> {
+        sql::Connection::Sqlite(&self.connection)
+    }
+
     /// Keeps the log of changes short. Nobody waits for it.
     pub fn shorten_log(&mut self) {
         self.checkpoints.follow(&self.connection);

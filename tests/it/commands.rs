@@ -45,7 +45,7 @@ fn every_command_has_help_with_an_example() {
     let commands: Vec<&str> = list.lines().filter_map(|line| line.split_whitespace().next()).collect();
     for expected in [
         "init", "serve", "dev", "check", "explain", "send", "samples", "schema", "events", "show", "replay", "drop",
-        "pause", "resume",
+        "pause", "resume", "store",
     ] {
         assert!(commands.contains(&expected), "{expected} is not in {commands:?}");
     }

@@ -69,7 +69,7 @@ fn fresh(session: &Session, arrivals: &[(&Arrival, u64)]) -> Result<Vec<usize>> 
     let sql = "WITH arrived AS (SELECT * FROM unnest(?1::text[], ?2::text[]) AS arrived (event_id, source))
          SELECT event_id, source FROM arrived JOIN events USING (event_id, source)
          UNION ALL SELECT event_id, source FROM arrived JOIN remembered USING (event_id, source)";
-    let rows = session.query_with(sql, &[&ids, &sources])?;
+    let rows = session.query_many(sql, &[&ids, &sources])?;
     let known: HashSet<Identity<'_>> = rows.iter().map(identity).collect::<Result<_>>()?;
     let mut seen = HashSet::new();
     let is_new = |index: &usize| {
@@ -110,7 +110,7 @@ fn insert_events<'a>(
              ?8::bigint[])
          ON CONFLICT DO NOTHING RETURNING event_id, source, id";
     let rows =
-        session.query_with(sql, &[&ids, &sources, &kinds, &received, &revisions, &sensitive, &bodies, &unpacked])?;
+        session.query_many(sql, &[&ids, &sources, &kinds, &received, &revisions, &sensitive, &bodies, &unpacked])?;
     rows.iter().map(|row| Ok((owned(identity(row)?), row.try_get(2)?))).collect()
 }
 
@@ -143,7 +143,7 @@ fn insert_deliveries(session: &Session, kept: &[(i64, &Arrival)]) -> Result<()> 
              expires_at, ended_at, reason, request)
          SELECT * FROM unnest(?1::bigint[], ?2::bigint[], ?3::text[], ?4::text[], ?5::text[], ?6::bigint[], ?7::boolean[],
              ?8::bigint[], ?9::bigint[], ?10::bigint[], ?11::bigint[], ?12::text[], ?13::bytea[])";
-    session.query_with(
+    session.query_many(
         sql,
         &[
             &keys,
@@ -178,7 +178,7 @@ pub fn finish_all(group: &mut Group<'_>, session: &Session, ends: &[End], now: M
          FROM unnest(?1::bigint[], ?2::bigint[]) AS ended (id, attempt), events
          WHERE deliveries.id = ended.id AND state = 1 AND attempts = ended.attempt AND events.id = deliveries.event
          RETURNING deliveries.id, events.sensitive";
-    let rows = session.query_with(sql, &[&ids, &attempts, &now])?;
+    let rows = session.query_many(sql, &[&ids, &attempts, &now])?;
     group.change.sending -= rows.len() as i64;
     for row in &rows {
         if row.try_get(1)? {
@@ -195,7 +195,7 @@ pub fn take_all(group: &mut Group<'_>, session: &Session, due: &[Due]) -> Result
          WHERE deliveries.id = ANY(?1::bigint[]) AND events.id = deliveries.event
          RETURNING deliveries.id, event, transaction_id, attempts, definite_errors, waited, expires_at, request, event_id,
              received_at";
-    let rows = session.query_with(sql, &[&ids, &session.replica])?;
+    let rows = session.query_many(sql, &[&ids, &session.replica])?;
     let mut rows: HashMap<i64, Row> = rows.into_iter().map(|row| Ok((row.try_get(0)?, row))).collect::<Result<_>>()?;
     let mut taken = Vec::with_capacity(due.len());
     for due in due {

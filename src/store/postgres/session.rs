@@ -18,6 +18,8 @@ use crate::store::sql::{Error, Result, Value};
 const CONNECT_TIME: Duration = Duration::from_secs(1);
 /// How long a statement is waited for. The server gives up a little earlier.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The same for what nobody waits for.
+const LONG_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Told of what other gateways have to say, with the word for it.
 pub type Heard = Arc<dyn Fn(&str) + Send + Sync>;
@@ -26,6 +28,7 @@ pub struct Session {
     client: Client,
     runtime: Handle,
     statements: RefCell<HashMap<String, Statement>>,
+    patience: Duration,
     /// Which gateway this is, among those that share the database.
     pub replica: i64,
 }
@@ -51,7 +54,12 @@ impl Session {
             Some(_) => Error::Postgres(error),
             None => Error::Away,
         })?;
-        Ok(Self { client, runtime: runtime.clone(), statements: RefCell::default(), replica })
+        Ok(Self { client, runtime: runtime.clone(), statements: RefCell::default(), patience: PATIENCE, replica })
+    }
+
+    /// The same connection for statements that may take a minute.
+    pub fn patient(self) -> Self {
+        Self { patience: LONG_PATIENCE, ..self }
     }
 
     /// Whether its connection is gone.
@@ -79,10 +87,16 @@ impl Session {
         self.wait(self.client.query(&statement, &postgres(values)))
     }
 
-    /// The same with values that only PostgreSQL knows, such as lists.
-    pub fn query_with(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
+    /// The same with a column of values in place of each.
+    pub fn execute_many(&self, sql: &str, columns: &[&(dyn ToSql + Sync)]) -> Result<u64> {
         let statement = self.statement(sql)?;
-        self.wait(self.client.query(&statement, values))
+        self.wait(self.client.execute(&statement, columns))
+    }
+
+    /// The same, for rows.
+    pub fn query_many(&self, sql: &str, columns: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
+        let statement = self.statement(sql)?;
+        self.wait(self.client.query(&statement, columns))
     }
 
     /// A statement is prepared once.
@@ -96,7 +110,7 @@ impl Session {
     }
 
     fn wait<T>(&self, what: impl Future<Output = std::result::Result<T, tokio_postgres::Error>>) -> Result<T> {
-        let outcome = self.runtime.block_on(async { timeout(PATIENCE, what).await }).map_err(|_| Error::Away)?;
+        let outcome = self.runtime.block_on(async { timeout(self.patience, what).await }).map_err(|_| Error::Away)?;
         outcome.map_err(|error| if self.is_lost() || error.is_closed() { Error::Away } else { Error::Postgres(error) })
     }
 }
