@@ -33,8 +33,8 @@ enum Command {
 
 /// Copy everything in a file to PostgreSQL, for gateways that go on there
 ///
-/// Events, deliveries in every state, identities and pauses. No gateway may use the file meanwhile, nor afterwards: it would
-/// send what waits once more. The file keeps what it has. What is there already is skipped, so a copy that was cut off is
+/// Events, deliveries in every state, identities and pauses. No gateway may use the file meanwhile, and none starts with it
+/// afterwards: it would send what waits once more. What is there already is skipped, so a copy that was cut off is
 /// asked for again and goes on; and several files can go into one database, one after the other.
 #[derive(Args)]
 #[command(

@@ -102,7 +102,8 @@ pub fn copy(
     // The server first: a file that cannot be copied is left as it is.
     let import = open_server(&address, runtime)?;
     let mut file = open::open(&path)?;
-    file.recover(now, unknown).map_err(|error| OpenError::of(path.display(), &error))?;
+    let marked = file.recover(now, unknown).and_then(|_| file.mark_as_moved());
+    marked.map_err(|error| OpenError::of(path.display(), &error))?;
     let mut copy = Copy { file: file.connection(), import, copied: Copied::default() };
     copy.run(tell).map_err(|error| stopped(&path, &address, &error))?;
     Ok(copy.copied)

@@ -128,6 +128,9 @@ const MIGRATIONS: [&str; 4] = [
     ",
 ];
 
+/// What a file has for an id whose content goes on elsewhere; `move` in letters. Any other has none.
+const MOVED: i32 = 0x6d6f7665;
+
 /// How long a file is waited for that somebody else writes to, whoever that may be.
 const BUSY_TIME: Duration = Duration::from_secs(5);
 
@@ -173,6 +176,15 @@ impl Sqlite {
             transaction.commit()?;
         }
         Ok(Ok(()))
+    }
+
+    /// Whether its content goes on elsewhere: what waits in it was sent there, or will be.
+    pub fn has_moved(&self) -> Result<bool> {
+        Ok(self.connection.pragma_query_value(None, "application_id", |row| row.get::<_, i32>(0))? == MOVED)
+    }
+
+    pub fn mark_as_moved(&self) -> Result<()> {
+        Ok(self.connection.pragma_update(None, "application_id", MOVED)?)
     }
 
     /// Makes due again what the last process was sending, and counts what there is: in indexes alone,

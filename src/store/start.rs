@@ -13,11 +13,17 @@ use super::shared::{Looks, Shared, hear};
 use super::{Handle, OpenError, Store, open, writer};
 use crate::units::Millis;
 
+const MOVED: &str = "it has moved to PostgreSQL, and what waits in it would be sent twice";
+const STAY: &str = "name that store with `--store postgres://…`; `deskbell store copy` goes on if it was cut off. Or, if no gateway \
+    has run there: `sqlite3 FILE 'PRAGMA application_id = 0'`, and copy into an empty database the next time";
 const NO_THREAD: &str = "the system has no thread left";
 
 pub fn file(path: PathBuf, now: Millis, unknown: Millis) -> Result<Store, OpenError> {
     let lock = open::take_lock(&path)?;
     let mut database = open::open(&path)?;
+    if database.has_moved().map_err(|error| OpenError::of(path.display(), &error))? {
+        return Err(OpenError::new(path.display(), MOVED, STAY));
+    }
     let recovered = database.recover(now, unknown).map_err(|error| OpenError::of(path.display(), &error))?;
     let shared = Shared::new(Looks::File(path.clone()), recovered.pauses);
     shared.queue().apply(recovered.change, None, recovered.oldest);
