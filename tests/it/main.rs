@@ -14,6 +14,7 @@ mod admin;
 mod attacks;
 mod bounds;
 mod commands;
+mod copy;
 mod crash;
 mod delivery;
 mod dev;

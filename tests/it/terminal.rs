@@ -16,7 +16,7 @@ fn check_at_a_terminal(rules: &str) -> String {
     at_a_terminal(folder.path(), &["check"])
 }
 
-fn at_a_terminal(folder: &Path, arguments: &[&str]) -> String {
+pub fn at_a_terminal(folder: &Path, arguments: &[&str]) -> String {
     let (mut terminal, process_side) = open().expect("a terminal");
     let command = Command::new(env!("CARGO_BIN_EXE_deskbell")).current_dir(folder).args(arguments);
     let mut child = command.spawn(process_side).expect("it starts");
