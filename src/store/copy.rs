@@ -105,7 +105,8 @@ pub fn copy(
     let marked = file.recover(now, unknown).and_then(|_| file.mark_as_moved());
     marked.map_err(|error| OpenError::of(path.display(), &error))?;
     let mut copy = Copy { file: file.connection(), import, copied: Copied::default() };
-    copy.run(tell).map_err(|error| stopped(&path, &address, &error))?;
+    let ran = copy.run(tell);
+    ran.map_err(|error| stopped(&path, &address, &copy.copied, &error))?;
     Ok(copy.copied)
 }
 
@@ -125,10 +126,15 @@ fn open_server(address: &Arc<Address>, runtime: &Runtime) -> std::result::Result
         .map_err(|version| OpenError::too_new(&address.name, version))
 }
 
-fn stopped(path: &Path, address: &Address, error: &Error) -> CopyError {
-    let hint = database::hint(error);
+fn stopped(path: &Path, address: &Address, copied: &Copied, error: &Error) -> CopyError {
+    let (hint, done) = (database::hint(error), copied.events + copied.skipped);
     CopyError {
-        message: format!("not all of `{}` is in `{}`: {error}", path.display(), address.name),
+        message: format!(
+            "{done} of {} events of `{}` are in `{}`, then: {error}",
+            copied.all,
+            path.display(),
+            address.name
+        ),
         hint: Some(format!("{hint}; then ask for the same again, and it goes on where it stopped")),
         is_usage: false,
     }

@@ -265,6 +265,18 @@ fn a_copy_that_was_cut_off_goes_on_when_it_is_asked_for_again() {
     copying.0.wait().expect("it has ended");
     assert_eq!(fs::read_to_string(place.path("output")).expect("a file"), "", "it was not at its end");
 
+    // The same by the server.
+    let before = row(&url, count);
+    let ended = std::thread::scope(|scope| {
+        let copying = scope.spawn(|| copy(&place, &format!("sqlite:deskbell.db {url}")));
+        eventually("it goes on", || (row(&url, count) != before).then_some(()));
+        let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+             WHERE datname = current_database() AND application_name = 'deskbell'";
+        rows(&url, end);
+        copying.join().expect("an end")
+    });
+    ended.failed(1).says(&[" of 30000 events of `deskbell.db` are in `", "ask for the same again, and it goes on"]);
+
     let said = copy_to(&place, &url);
     let number = |what: &str| {
         let line = said.lines().find(|line| line.contains(what)).unwrap_or_else(|| panic!("{what}: {said}"));
