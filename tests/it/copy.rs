@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::process::Stdio;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rusqlite::Connection;
@@ -13,19 +14,18 @@ use tokio_postgres::{NoTls, SimpleQueryMessage};
 use crate::events::ask;
 use crate::harness::{Ending, Gateway, Place, WELCOME, deskbell, eventually, sample};
 use crate::novu::{Behaviour, Novu};
+use crate::server::Server;
 use crate::shell::{Ran, run_with};
 use crate::terminal::at_a_terminal;
 
-const SERVER: &str = "postgres://postgres@127.0.0.1:54329";
-
 /// The address of a fresh database.
 fn database() -> String {
+    static SERVER: OnceLock<Server> = OnceLock::new();
     static COUNT: AtomicUsize = AtomicUsize::new(0);
-    let name = format!("h2_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    let server = format!("{SERVER}/postgres");
-    rows(&server, &format!("DROP DATABASE IF EXISTS {name}"));
-    rows(&server, &format!("CREATE DATABASE {name}"));
-    format!("{SERVER}/{name}")
+    let server = SERVER.get_or_init(Server::start);
+    let name = format!("copy_{}", COUNT.fetch_add(1, Ordering::Relaxed));
+    server.create(&name);
+    server.url(&name)
 }
 
 /// What a statement gives, as text; an empty one for NULL.

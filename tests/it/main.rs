@@ -7,6 +7,9 @@ mod novu;
 mod ordeal;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod preload;
+#[allow(dead_code)]
+#[path = "../postgres/server.rs"]
+mod server;
 mod shell;
 mod store;
 

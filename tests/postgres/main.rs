@@ -19,6 +19,8 @@ mod server;
 #[path = "../it/shell.rs"]
 mod shell;
 mod store;
+// Figures are for the long form.
+#[allow(dead_code)]
 mod together;
 
 #[path = "../it/bounds.rs"]

@@ -1,5 +1,7 @@
 //! What only shows after minutes. `make soak` runs all of it and prints the figures.
 
+#[path = "../postgres/together.rs"]
+mod gateways;
 #[allow(dead_code)]
 #[path = "../it/harness.rs"]
 mod harness;
@@ -14,6 +16,9 @@ mod ordeal;
 #[path = "../it/preload.rs"]
 mod preload;
 #[allow(dead_code)]
+#[path = "../postgres/server.rs"]
+mod server;
+#[allow(dead_code)]
 #[path = "../it/store.rs"]
 mod store;
 
@@ -23,6 +28,7 @@ mod disk;
 mod kills;
 mod quota;
 mod reloads;
+mod together;
 mod waiting;
 
 /// A figure of the environment, for a shorter or longer run.
