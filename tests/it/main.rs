@@ -38,6 +38,7 @@ mod pause;
 mod problems;
 mod quickstart;
 mod reference;
+mod refused;
 mod reload;
 mod replay;
 mod retention;

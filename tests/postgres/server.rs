@@ -16,16 +16,23 @@ use crate::harness::eventually;
 
 /// Who runs a server for a root, from whom PostgreSQL takes no order.
 const NOBODY: u32 = 65534;
-/// Waits until the tests let go, or are gone in whatever way: then its pipe closes. The server goes at once, and so does its
-/// folder if it is not to start again.
+/// Makes a cluster if there is none, starts the server, and waits until the tests let go or are gone in whatever way: then
+/// its pipe closes. The server goes at once, and so does its folder if it is not to start again.
 const SUPERVISE: &str = r#"
-    folder=$1; shift
-    "$@" >"$folder/log" 2>&1 &
+    folder=$1; initdb=$2; shift 2
+    log=$folder/log
+    # Whoever started it may be gone before the server is there.
+    trap : PIPE
+    [ -d "$folder/data" ] ||
+        "$initdb" -A trust -U postgres -E UTF8 --no-locale --no-sync -D "$folder/data" >"$log" 2>&1
+    "$@" >>"$log" 2>&1 &
     echo $!
     read -r word
-    # It may be gone, or stand still.
-    kill -QUIT $! 2>/dev/null && kill -CONT $! 2>/dev/null
-    wait $!
+    # It may be gone, or not listen yet, or stand still.
+    while kill -QUIT $! 2>/dev/null; do
+        kill -CONT $! 2>/dev/null
+        sleep 0.1
+    done
     [ "$word" = keep ] || rm -rf "$folder"
 "#;
 
@@ -49,10 +56,6 @@ impl Server {
         if geteuid().is_root() {
             chown(&folder, Some(NOBODY), Some(NOBODY)).expect("a folder of nobody's");
         }
-        let mut initdb = program("initdb");
-        initdb.args(["-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-locale", "--no-sync", "-D"]);
-        let made = initdb.arg(folder.join("data")).output().expect("initdb");
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let mut server = Self { folder, port: free_port(), running: None };
         server.restart();
         server
@@ -79,12 +82,9 @@ impl Server {
     pub fn restart(&mut self) {
         assert!(self.running.is_none(), "it runs");
         let mut sh = as_nobody(Command::new("sh"));
-        sh.args(["-c", SUPERVISE, "sh"])
-            .arg(&self.folder)
-            .arg(find("postgres"))
-            .arg("-D")
-            .arg(self.folder.join("data"));
-        sh.arg("-k").arg(&self.folder).args(["-h", "127.0.0.1", "-p"]).arg(self.port.to_string());
+        sh.args(["-c", SUPERVISE, "sh"]).arg(&self.folder).args(["initdb", "postgres"].map(find));
+        sh.arg("-D").arg(self.folder.join("data")).arg("-k").arg(&self.folder);
+        sh.args(["-h", "127.0.0.1", "-p"]).arg(self.port.to_string());
         for setting in SETTINGS {
             sh.args(["-c", setting]);
         }
@@ -99,7 +99,8 @@ impl Server {
         let url = self.url("postgres");
         eventually("the server answers", || {
             let log = || fs::read_to_string(self.folder.join("log")).unwrap_or_default();
-            assert!(Path::new(&format!("/proc/{id}/cwd")).exists() || !cfg!(target_os = "linux"), "{}", log());
+            let runs = !cfg!(target_os = "linux") || Path::new(&format!("/proc/{id}/cwd")).exists();
+            assert!(runs, "no PostgreSQL server comes up; `make test` installs what it needs: {}", log());
             try_ask(&url, "SELECT 1").ok()
         });
     }
@@ -153,7 +154,8 @@ impl Drop for Server {
     }
 }
 
-const SETTINGS: [&str; 4] = ["max_connections=300", "fsync=on", "log_min_messages=warning", "timezone=UTC"];
+/// Nothing here outlives the machine, so nothing waits for its disk.
+const SETTINGS: [&str; 4] = ["max_connections=300", "fsync=off", "log_min_messages=warning", "timezone=UTC"];
 
 /// Does what SQL says: the first column of what it finds.
 pub fn ask(url: &str, sql: &str) -> Vec<String> {
@@ -220,10 +222,6 @@ fn find(name: &str) -> PathBuf {
         .filter(|path| path.join("bin").join(name).exists())
         .max_by_key(|path| version(path));
     newest.map_or_else(|| name.into(), |path| path.join("bin").join(name))
-}
-
-fn program(name: &str) -> Command {
-    as_nobody(Command::new(find(name)))
 }
 
 fn as_nobody(mut command: Command) -> Command {
