@@ -284,6 +284,11 @@ impl Store {
         matches!(self.shared.looks_into, Looks::Server { .. })
     }
 
+    /// Whether it is for this gateway to erase what was kept long enough: one of those that share the store does it.
+    pub fn sweeps(&self) -> bool {
+        !self.is_shared() || self.replicas().first().is_some_and(|first| first.this)
+    }
+
     /// Resolves when another gateway has something to say.
     pub async fn stirred(&self) {
         self.shared.stirred.notified().await;

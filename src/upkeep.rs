@@ -104,7 +104,7 @@ impl Upkeep {
 
     async fn retain(&self) {
         loop {
-            let mut place = Some(0);
+            let mut place = self.store.sweeps().then_some(0);
             while let Some(after) = place {
                 let started = Instant::now();
                 let Settings { retention, remember, .. } = *self.settings();
@@ -117,7 +117,7 @@ impl Upkeep {
 
     async fn forget(&self) {
         loop {
-            let mut place = Some(Identity::default());
+            let mut place = self.store.sweeps().then(Identity::default);
             while let Some(after) = place {
                 let started = Instant::now();
                 place = self.store.forget(after, self.settings().remember, now()).await;

@@ -77,7 +77,14 @@ impl Bench {
 
     fn gateway(&self, rules: Rules, folder: &Path) -> Program {
         fs::write(folder.join("routes.yaml"), rules.text(self.novu.address)).expect("the rules");
-        Program::gateway(&self.cores, folder)
+        Program::gateway(&self.cores, folder, None)
+    }
+
+    /// Starts a gateway on a store that is somewhere else, in a folder of its own.
+    pub fn gateway_on(&self, rules: Rules, store: &str) -> (Program, TempDir) {
+        let folder = tempfile::tempdir_in(self.folder.path()).expect("a folder");
+        fs::write(folder.path().join("routes.yaml"), rules.text(self.novu.address)).expect("the rules");
+        (Program::gateway(&self.cores, folder.path(), Some(store)), folder)
     }
 
     /// The one store that is full of this, whoever has used it.

@@ -36,7 +36,7 @@ impl Line {
 
 use Bound::{AtLeast, AtMost};
 
-pub const LINES: [Line; 30] = [
+pub const LINES: [Line; 38] = [
     line("throughput", "verify: answers", "/s", ("verify", "per second")),
     line("throughput", "proxy: delivered, then answered", "/s", ("proxy", "per second")),
     line("throughput", "journal: accepted durably and delivered", "/s", ("journal", "per second")),
@@ -129,4 +129,50 @@ pub const LINES: [Line; 30] = [
     .against(("journal, large", "MB per second")),
     line("growth", "most memory with bodies of 300 KB, against 3 KB", "MiB", ("gateway, large", "peak MiB"))
         .against(("gateway", "peak MiB")),
+    line(
+        "postgres",
+        "PostgreSQL and one gateway on one core, accepted durably, against a file",
+        "/s",
+        ("postgres, one gateway", "accepted per second"),
+    )
+    .against(("gateway 48", "accepted per second")),
+    line(
+        "postgres",
+        "PostgreSQL and two gateways on one core, accepted durably, against a file",
+        "/s",
+        ("postgres, two gateways", "accepted per second"),
+    )
+    .against(("gateway 48", "accepted per second")),
+    line(
+        "postgres",
+        "PostgreSQL and three gateways on one core, accepted durably, against a file",
+        "/s",
+        ("postgres, three gateways", "accepted per second"),
+    )
+    .against(("gateway 48", "accepted per second")),
+    line(
+        "postgres",
+        "processor time of an event until it is delivered, one gateway",
+        "µs",
+        ("postgres, one gateway", "processor µs"),
+    ),
+    line(
+        "postgres",
+        "the same of their PostgreSQL server",
+        "µs",
+        ("postgres, one gateway", "processor µs of the server"),
+    ),
+    line(
+        "postgres",
+        "processor time of an event until it is delivered, three gateways",
+        "µs",
+        ("postgres, three gateways", "processor µs"),
+    ),
+    line(
+        "postgres",
+        "the same of their PostgreSQL server",
+        "µs",
+        ("postgres, three gateways", "processor µs of the server"),
+    ),
+    line("postgres", "the same with a file", "µs", ("gateway 48", "processor µs")),
 ];

@@ -5,6 +5,7 @@
 //! sends the webhooks, and Novu, have the others.
 
 mod bench;
+mod harness;
 mod limits;
 mod lines;
 mod load;
@@ -15,7 +16,11 @@ mod program;
 mod quiet;
 mod report;
 mod rules;
+#[allow(dead_code)]
+#[path = "../../tests/postgres/server.rs"]
+mod server;
 mod store;
+mod together;
 mod webhook;
 mod wire;
 

@@ -6,6 +6,7 @@ use crate::bench::{Bench, CONNECTIONS, Figures, Running, Server, per_second};
 use crate::load;
 use crate::rules::Rules;
 use crate::store::Full;
+use crate::together::{SHARED_CONNECTIONS, together};
 use crate::webhook::{USUAL, Webhooks};
 
 pub const PLAIN: Rules = Rules { settings: "", more_routes: 0 };
@@ -33,7 +34,7 @@ const fn measurement(name: &'static str, run: fn(&Bench) -> Figures) -> Measurem
 }
 
 /// In the order in which a round does them: what is compared stands together.
-pub const MEASUREMENTS: [Measurement; 22] = [
+pub const MEASUREMENTS: [Measurement; 26] = [
     measurement("verify", |bench| answered(bench, Server::Limit("verify"), CONNECTIONS, USUAL)),
     measurement("proxy", |bench| delivered(bench, Server::Limit("proxy"), CONNECTIONS, USUAL)),
     measurement("journal", |bench| delivered(bench, Server::Limit("journal"), CONNECTIONS, USUAL)),
@@ -54,6 +55,10 @@ pub const MEASUREMENTS: [Measurement; 22] = [
     measurement("empty", |bench| kept(bench, bench.start(Server::Gateway(PLAIN)))),
     measurement("remembered", |bench| kept(bench, bench.start_on(PLAIN, &bench.shared_store(REMEMBERED)))),
     measurement("waiting", waiting),
+    measurement("gateway 48", |bench| delivered(bench, Server::Gateway(PLAIN), SHARED_CONNECTIONS, USUAL)),
+    measurement("postgres, one gateway", |bench| together(bench, 1)),
+    measurement("postgres, two gateways", |bench| together(bench, 2)),
+    measurement("postgres, three gateways", |bench| together(bench, 3)),
     measurement("start empty", |bench| starts(|| bench.start(Server::Gateway(PLAIN)))),
     measurement("start waiting", |bench| starts(|| bench.start_on(LONG_QUEUE, &bench.shared_store(LONG_BACKLOG)))),
 ];

@@ -23,8 +23,8 @@ pub struct Program {
 }
 
 impl Program {
-    /// `deskbell serve` as it would run, in a folder that has its rules and its store.
-    pub fn gateway(cores: &Cores, folder: &Path) -> Self {
+    /// `deskbell serve` as it would run, in a folder that has its rules, and its store if that is not elsewhere.
+    pub fn gateway(cores: &Cores, folder: &Path, store: Option<&str>) -> Self {
         let (webhooks, admin) = (free_address(), free_address());
         let mut command = Command::new(env!("CARGO_BIN_EXE_deskbell"));
         for (name, _) in std::env::vars() {
@@ -33,6 +33,9 @@ impl Program {
             }
         }
         command.current_dir(folder).arg("serve");
+        if let Some(store) = store {
+            command.env("DESKBELL_STORE", store);
+        }
         command.env("DESKBELL_LISTEN", webhooks.to_string()).env("DESKBELL_ADMIN", admin.to_string());
         Self::start(cores, command, folder, webhooks, || is_ready(admin))
     }

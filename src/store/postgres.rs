@@ -5,6 +5,7 @@ mod address;
 pub mod batch;
 mod import;
 mod replica;
+mod retention;
 mod schema;
 mod session;
 
@@ -17,6 +18,7 @@ use tokio_postgres::error::SqlState;
 pub use address::Address;
 pub use import::Import;
 pub use replica::{KeyState, Lease, Replica, Sign, heartbeat};
+pub use retention::retain;
 pub use session::{Heard, Session};
 
 use super::group::{Done, Group, oldest};

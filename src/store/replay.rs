@@ -86,6 +86,9 @@ pub fn replay(
     now: Millis,
 ) -> Result<std::result::Result<Option<Replayed>, Unavailable>> {
     let Some((id, _)) = known(&group.transaction, &event.source, &event.id)? else { return Ok(Ok(None)) };
+    if !group.transaction.keep(id)? {
+        return Ok(Ok(None));
+    }
     let wanted = |delivery: &&Delivery| again.route.as_ref().is_none_or(|route| *route == delivery.route);
     let deliveries: Vec<&Delivery> = decision.deliveries.iter().filter(wanted).collect();
     if let Err(unavailable) = group.room_for(deliveries.len(), queue_limit) {

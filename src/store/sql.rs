@@ -181,6 +181,14 @@ impl Connection<'_> {
         }
     }
 
+    /// Keeps others from removing an event until the transaction ends. False if it is gone.
+    pub fn keep(&self, event: i64) -> Result<bool> {
+        match self {
+            Self::Sqlite(_) => Ok(true),
+            Self::Postgres(_) => self.exists("SELECT 1 FROM events WHERE id = ?1 FOR UPDATE", values![event]),
+        }
+    }
+
     /// What keeps others from changing the rows of a result until the transaction ends. One file has one writer.
     pub fn locking(&self) -> &'static str {
         match self {

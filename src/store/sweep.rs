@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use super::finish::{ERASED, erase_sensitive};
 use super::group::Group;
 use super::key::{self, OF_EVENT};
-use super::sql::{Result, values};
+use super::postgres;
+use super::sql::{Connection, Result, values};
 use crate::units::Millis;
 
 /// The most deliveries that one step lets expire: some milliseconds.
@@ -68,6 +69,9 @@ pub fn retain(
     remember: Millis,
     now: Millis,
 ) -> Result<Option<i64>> {
+    if let Connection::Postgres(session) = group.transaction {
+        return postgres::retain(group, session, after, retention, remember, now);
+    }
     let started = Instant::now();
     let mut last = after;
     for _ in 0..SWEEP_STEP {

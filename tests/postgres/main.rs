@@ -14,11 +14,13 @@ mod ordeal;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[path = "../it/preload.rs"]
 mod preload;
+#[allow(dead_code)]
 mod server;
 #[allow(dead_code)]
 #[path = "../it/shell.rs"]
 mod shell;
 mod store;
+mod tls;
 // Figures are for the long form.
 #[allow(dead_code)]
 mod together;

@@ -15,7 +15,7 @@ use tokio_postgres::{NoTls, SimpleQueryMessage};
 use crate::harness::eventually;
 
 /// Who runs a server for a root, from whom PostgreSQL takes no order.
-const NOBODY: u32 = 65534;
+pub const NOBODY: u32 = 65534;
 /// Makes a cluster if there is none, starts the server, and waits until the tests let go or are gone in whatever way: then
 /// its pipe closes. The server goes at once, and so does its folder if it is not to start again.
 const SUPERVISE: &str = r#"
@@ -39,6 +39,7 @@ const SUPERVISE: &str = r#"
 pub struct Server {
     folder: PathBuf,
     port: u16,
+    settings: Vec<String>,
     running: Option<Running>,
 }
 
@@ -52,11 +53,16 @@ struct Running {
 impl Server {
     /// One with an empty cluster, which answers.
     pub fn start() -> Self {
-        let folder = tempfile::tempdir().expect("a folder").keep();
+        Self::start_in(&std::env::temp_dir(), SETTINGS.map(str::to_owned).into())
+    }
+
+    /// The same with settings of its own, and a folder in this one.
+    pub fn start_in(folder: &Path, settings: Vec<String>) -> Self {
+        let folder = tempfile::tempdir_in(folder).expect("a folder").keep();
         if geteuid().is_root() {
             chown(&folder, Some(NOBODY), Some(NOBODY)).expect("a folder of nobody's");
         }
-        let mut server = Self { folder, port: free_port(), running: None };
+        let mut server = Self { folder, port: free_port(), settings, running: None };
         server.restart();
         server
     }
@@ -85,7 +91,7 @@ impl Server {
         sh.args(["-c", SUPERVISE, "sh"]).arg(&self.folder).args(["initdb", "postgres"].map(find));
         sh.arg("-D").arg(self.folder.join("data")).arg("-k").arg(&self.folder);
         sh.args(["-h", "127.0.0.1", "-p"]).arg(self.port.to_string());
-        for setting in SETTINGS {
+        for setting in ALWAYS.iter().copied().chain(self.settings.iter().map(|setting| &**setting)) {
             sh.args(["-c", setting]);
         }
         // What is typed at the terminal is for the tests; it ends after them.
@@ -135,6 +141,11 @@ impl Server {
         }
     }
 
+    /// All its processes.
+    pub fn processes(&self) -> Vec<i32> {
+        processes(self.running.as_ref().expect("it runs").id)
+    }
+
     /// Ends all connections to a database; new ones are taken.
     pub fn cut_connections(&self, database: &str) {
         let sql = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'");
@@ -155,7 +166,8 @@ impl Drop for Server {
 }
 
 /// Nothing here outlives the machine, so nothing waits for its disk.
-const SETTINGS: [&str; 4] = ["max_connections=300", "fsync=off", "log_min_messages=warning", "timezone=UTC"];
+const SETTINGS: [&str; 1] = ["fsync=off"];
+const ALWAYS: [&str; 3] = ["max_connections=300", "log_min_messages=warning", "timezone=UTC"];
 
 /// Does what SQL says: the first column of what it finds.
 pub fn ask(url: &str, sql: &str) -> Vec<String> {
