@@ -60,7 +60,7 @@ pub fn is_everywhere(error: &Error) -> bool {
     match error {
         Error::Sqlite(error) => sqlite::is_busy(error),
         Error::Postgres(error) => !postgres::is_about_work(error),
-        Error::Away => true,
+        Error::Away(_) => true,
         Error::Damaged => false,
     }
 }
@@ -75,7 +75,7 @@ pub fn is_damage(error: &Error) -> bool {
     match error {
         Error::Sqlite(error) => sqlite::is_damage(error),
         Error::Damaged => true,
-        Error::Postgres(_) | Error::Away => false,
+        Error::Postgres(_) | Error::Away(_) => false,
     }
 }
 
@@ -84,7 +84,7 @@ pub fn hint(error: &Error) -> &'static str {
     match error {
         Error::Sqlite(error) => sqlite::hint(error),
         Error::Postgres(error) => postgres::hint(error),
-        Error::Away => postgres::AWAY,
+        Error::Away(_) => postgres::AWAY,
         Error::Damaged => sqlite::DAMAGED,
     }
 }

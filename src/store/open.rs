@@ -26,7 +26,7 @@ impl OpenError {
     }
 
     pub fn of(name: impl fmt::Display, error: &Error) -> Self {
-        Self { in_use: matches!(error, Error::Away), ..Self::new(name, error, database::hint(error)) }
+        Self { in_use: matches!(error, Error::Away(_)), ..Self::new(name, error, database::hint(error)) }
     }
 
     pub fn too_new(name: impl fmt::Display, version: i64) -> Self {

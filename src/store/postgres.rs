@@ -37,7 +37,6 @@ pub struct Postgres {
     runtime: Handle,
     heard: Heard,
     session: Option<Session>,
-    replica: i64,
     told_at: Option<Instant>,
     lease: Arc<Lease>,
 }
@@ -60,31 +59,34 @@ impl Postgres {
         heard: Heard,
         lease: Arc<Lease>,
     ) -> Result<std::result::Result<(Self, Found), i64>> {
-        let session = Session::connect(&address, &runtime, 0, None)?;
+        let session = Session::connect(&address, &runtime, None)?;
         if let Err(version) = schema::migrate(&session)? {
             return Ok(Err(version));
         }
         let connection = Connection::Postgres(&session);
-        let replica = connection.first("SELECT nextval('replica_ids')", &[], |row| row.get(0))?.unwrap_or_default();
         let found = Found {
             totals: replica::totals(&connection)?,
             oldest: oldest(&connection)?,
             pauses: steer::pauses(&connection)?,
         };
         drop(session);
-        Ok(Ok((Self { address, runtime, heard, session: None, replica, told_at: None, lease }, found)))
+        Ok(Ok((Self { address, runtime, heard, session: None, told_at: None, lease }, found)))
     }
 
-    /// The connection; a new one if the last is lost.
+    /// The connection; a new one if the last is lost. With it goes a new number: whether the last transaction of the old one
+    /// is there is not known, so nobody knows what was claimed in it. That is freed with the lease of the old number.
     fn session(&mut self) -> Result<&Session> {
         self.session.take_if(|session| session.is_lost());
         if self.session.is_none() {
             let heard = Some(self.heard.clone());
-            let session = Session::connect(&self.address, &self.runtime, self.replica, heard)?;
+            let mut session = Session::connect(&self.address, &self.runtime, heard)?;
             session.batch("LISTEN deskbell")?;
+            let number =
+                Connection::Postgres(&session).first("SELECT nextval('replica_ids')", &[], |row| row.get(0))?;
+            session.replica = number.unwrap_or_default();
             self.session = Some(session);
         }
-        self.session.as_ref().ok_or(Error::Away)
+        self.session.as_ref().ok_or_else(Error::silent)
     }
 
     /// Does all work in one transaction.
@@ -96,7 +98,7 @@ impl Postgres {
         next: impl FnOnce(bool) -> Option<Claim>,
     ) -> Result<Done> {
         let done = self.try_write(works, queue, standing, next);
-        if matches!(done, Err(Error::Away)) {
+        if matches!(done, Err(Error::Away(_))) {
             self.session = None;
         }
         done
@@ -191,10 +193,10 @@ impl Reader {
         session.take_if(|session| session.is_lost());
         let connected = match session.take() {
             Some(session) => session,
-            None => Session::connect(&self.address, &self.runtime, 0, None)?,
+            None => Session::connect(&self.address, &self.runtime, None)?,
         };
         let found = look(&Connection::Postgres(&connected));
-        if !matches!(found, Err(Error::Away)) {
+        if !matches!(found, Err(Error::Away(_))) {
             *session = Some(connected);
         }
         found

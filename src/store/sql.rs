@@ -16,7 +16,7 @@ pub enum Error {
     Sqlite(rusqlite::Error),
     Postgres(tokio_postgres::Error),
     /// The database has not answered in time, or its connection is gone.
-    Away,
+    Away(String),
     /// What is kept is not what was written.
     Damaged,
 }
@@ -30,9 +30,22 @@ impl fmt::Display for Error {
                 Some(refusal) => write!(formatter, "{} ({})", refusal.message(), refusal.code().code()),
                 None => error.fmt(formatter),
             },
-            Self::Away => formatter.write_str("the database does not answer"),
+            Self::Away(why) => formatter.write_str(why),
             Self::Damaged => formatter.write_str("what is kept is not what was written"),
         }
+    }
+}
+
+impl Error {
+    /// A database that says nothing in time.
+    pub fn silent() -> Self {
+        Self::Away("the database does not answer".to_owned())
+    }
+
+    /// No way to the database, or none any more: what went wrong, and why.
+    pub fn lost(error: &tokio_postgres::Error) -> Self {
+        let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+        Self::Away(causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}")))
     }
 }
 

@@ -36,7 +36,7 @@ impl Import {
     /// # Errors
     /// No server answers, or it does not let us do that.
     pub fn open(address: &Arc<Address>, runtime: &Handle) -> Result<std::result::Result<Self, i64>> {
-        let session = Session::connect(address, runtime, NOBODY, None)?;
+        let session = Session::connect(address, runtime, None)?;
         if let Err(version) = schema::migrate(&session)? {
             return Ok(Err(version));
         }

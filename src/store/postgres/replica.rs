@@ -16,6 +16,10 @@ const LEASE: Duration = Duration::from_secs(10);
 /// Before that, a gateway that cannot give one begins no attempt any more.
 const MARGIN: Duration = Duration::from_secs(3);
 
+/// Who has given a sign of life of late. Who has not is not dead yet, and does nothing.
+const PRESENT: &str = "SELECT name, revision, id FROM replicas
+     WHERE id > 0 AND name <> '' AND seen_at > clock_timestamp() - interval '5 seconds' ORDER BY id";
+
 /// Whether this gateway may begin attempts.
 #[derive(Debug, Default)]
 pub struct Lease {
@@ -135,7 +139,7 @@ pub fn heartbeat(group: &mut Group<'_>, lease: &Arc<Lease>, sign: &Sign) -> Resu
         })?,
         oldest: oldest(&connection)?,
         pauses: steer::pauses(&connection)?,
-        replicas: connection.query("SELECT name, revision, id FROM replicas WHERE id > 0 ORDER BY id", &[], |row| {
+        replicas: connection.query(PRESENT, &[], |row| {
             Ok(Replica { name: row.get(0)?, revision: row.get(1)?, this: row.get::<i64>(2)? == session.replica })
         })?,
     };

@@ -29,14 +29,14 @@ pub struct Session {
     runtime: Handle,
     statements: RefCell<HashMap<String, Statement>>,
     patience: Duration,
-    /// Which gateway this is, among those that share the database.
+    /// Which gateway this is, among those that share the database; 0 if it only looks.
     pub replica: i64,
 }
 
 impl Session {
     /// # Errors
     /// No server answers there, or it does not let us in.
-    pub fn connect(address: &Address, runtime: &Handle, replica: i64, heard: Option<Heard>) -> Result<Self> {
+    pub fn connect(address: &Address, runtime: &Handle, heard: Option<Heard>) -> Result<Self> {
         let connect = async {
             let (client, mut connection) = address.config.connect(address.tls.clone()).await?;
             tokio::spawn(async move {
@@ -49,12 +49,12 @@ impl Session {
             client.batch_execute(SETTINGS).await?;
             Ok(client)
         };
-        let client = runtime.block_on(async { timeout(CONNECT_TIME, connect).await }).map_err(|_| Error::Away)?;
+        let client = runtime.block_on(async { timeout(CONNECT_TIME, connect).await }).map_err(|_| Error::silent())?;
         let client: Client = client.map_err(|error: tokio_postgres::Error| match error.as_db_error() {
             Some(_) => Error::Postgres(error),
-            None => Error::Away,
+            None => Error::lost(&error),
         })?;
-        Ok(Self { client, runtime: runtime.clone(), statements: RefCell::default(), patience: PATIENCE, replica })
+        Ok(Self { client, runtime: runtime.clone(), statements: RefCell::default(), patience: PATIENCE, replica: 0 })
     }
 
     /// The same connection for statements that may take a minute.
@@ -110,8 +110,11 @@ impl Session {
     }
 
     fn wait<T>(&self, what: impl Future<Output = std::result::Result<T, tokio_postgres::Error>>) -> Result<T> {
-        let outcome = self.runtime.block_on(async { timeout(self.patience, what).await }).map_err(|_| Error::Away)?;
-        outcome.map_err(|error| if self.is_lost() || error.is_closed() { Error::Away } else { Error::Postgres(error) })
+        let outcome =
+            self.runtime.block_on(async { timeout(self.patience, what).await }).map_err(|_| Error::silent())?;
+        outcome.map_err(
+            |error| if self.is_lost() || error.is_closed() { Error::lost(&error) } else { Error::Postgres(error) },
+        )
     }
 }
 
