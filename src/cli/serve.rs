@@ -25,8 +25,15 @@ pub struct Serve {
     routes: RoutesArgument,
     #[command(flatten)]
     addresses: Addresses,
-    /// Where events and deliveries are kept: sqlite:PATH; or none, to deliver before the answer
-    #[arg(long, env = "DESKBELL_STORE", value_name = "URL", default_value = "sqlite:deskbell.db")]
+    /// Where events and deliveries are kept: sqlite:PATH; postgres://USER:PASSWORD@HOST:PORT/DATABASE, which several gateways
+    /// share; or none, to deliver before the answer
+    #[arg(
+        long,
+        env = "DESKBELL_STORE",
+        value_name = "URL",
+        default_value = "sqlite:deskbell.db",
+        hide_env_values = true
+    )]
     store: String,
 }
 

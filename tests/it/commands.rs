@@ -63,6 +63,17 @@ fn every_command_has_help_with_an_example() {
 }
 
 #[test]
+fn help_names_the_variable_of_the_store_and_not_the_password_in_it() {
+    for command in ["serve", "store copy"] {
+        let ran = run_with(&format!("{command} --help"), |command| {
+            command.env("DESKBELL_STORE", "postgres://deskbell:s3cret@db/deskbell");
+        });
+        let help = ran.fine().stdout;
+        assert!(help.contains("[env: DESKBELL_STORE]") && !help.contains("s3cret"), "{help}");
+    }
+}
+
+#[test]
 fn wrong_usage_is_told_on_stderr_with_status_2() {
     for (arguments, said) in [
         ("", "Usage: deskbell <COMMAND>"),
