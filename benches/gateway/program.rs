@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ const LOOK: Duration = Duration::from_micros(200);
 /// A running server. It is killed when it goes out of scope.
 pub struct Program {
     child: Child,
+    log: PathBuf,
     pub webhooks: SocketAddr,
     /// From its start until it was ready.
     pub ready: Duration,
@@ -68,7 +69,7 @@ impl Program {
             );
             thread::sleep(LOOK);
         }
-        Self { child, webhooks, ready: started.elapsed() }
+        Self { child, webhooks, ready: started.elapsed(), log }
     }
 
     /// What it has had of its core so far.
@@ -84,6 +85,10 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
+        if thread::panicking() {
+            let log = fs::read_to_string(&self.log).unwrap_or_default();
+            log.lines().filter(|line| line.contains("ERROR")).for_each(|line| eprintln!("{line}"));
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

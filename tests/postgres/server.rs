@@ -33,7 +33,7 @@ const SUPERVISE: &str = r#"
         kill -CONT $! 2>/dev/null
         sleep 0.1
     done
-    [ "$word" = keep ] || rm -rf "$folder"
+    [ "$word" = keep ] || rm -rf "$folder" 2>/dev/null
 "#;
 
 pub struct Server {
