@@ -97,20 +97,6 @@ impl Postgres {
         standing: &mut Option<Claim>,
         next: impl FnOnce(bool) -> Option<Claim>,
     ) -> Result<Done> {
-        let done = self.try_write(works, queue, standing, next);
-        if matches!(done, Err(Error::Away(_))) {
-            self.session = None;
-        }
-        done
-    }
-
-    fn try_write(
-        &mut self,
-        works: &mut [Work],
-        queue: Queue,
-        standing: &mut Option<Claim>,
-        next: impl FnOnce(bool) -> Option<Claim>,
-    ) -> Result<Done> {
         let may_tell = self.told_at.is_none_or(|at| at.elapsed() >= TELL_EVERY);
         let session = self.session()?;
         session.batch("BEGIN")?;
@@ -195,11 +181,7 @@ impl Reader {
             Some(session) => session,
             None => Session::connect(&self.address, &self.runtime, None)?,
         };
-        let found = look(&Connection::Postgres(&connected));
-        if !matches!(found, Err(Error::Away(_))) {
-            *session = Some(connected);
-        }
-        found
+        look(&Connection::Postgres(session.insert(connected)))
     }
 }
 
@@ -227,6 +209,6 @@ pub const AWAY: &str = "see whether the PostgreSQL server runs and can be reache
 /// Whether it says something about one piece of work alone, and nothing about the server.
 pub fn is_about_work(error: &tokio_postgres::Error) -> bool {
     // Where there is no code, the connection is fine and a value was not what was expected.
-    // Data, constraints, what has come between transactions, and what was asked: classes of the SQL standard.
-    error.code().is_none_or(|code| ["22", "23", "40", "42"].iter().any(|class| code.code().starts_with(class)))
+    // Data, constraints, and what has come between transactions: classes of the SQL standard.
+    error.code().is_none_or(|code| ["22", "23", "40"].iter().any(|class| code.code().starts_with(class)))
 }

@@ -67,7 +67,8 @@ fn while_a_server_stands_still_webhooks_are_refused_in_time() {
     server.freeze();
     let started = Instant::now();
     refuses(&gateway, "msg_1", NOT_WRITABLE);
-    assert!(started.elapsed() < Duration::from_secs(12), "Svix waits for 15 s: {:?}", started.elapsed());
+    // After a second and a half, and not when the server is given up, after five.
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
     server.thaw();
     send(&gateway, "msg_1");
     assert_sent(&novu, &gateway, 2);

@@ -1,6 +1,6 @@
 //! A connection to PostgreSQL, for a thread that may wait.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
@@ -29,6 +29,8 @@ pub struct Session {
     runtime: Handle,
     statements: RefCell<HashMap<String, Statement>>,
     patience: Duration,
+    /// It did not answer in time: nothing more is asked, and nothing more waited for.
+    is_silent: Cell<bool>,
     /// Which gateway this is, among those that share the database; 0 if it only looks.
     pub replica: i64,
 }
@@ -54,7 +56,14 @@ impl Session {
             Some(_) => Error::Postgres(error),
             None => Error::lost(&error),
         })?;
-        Ok(Self { client, runtime: runtime.clone(), statements: RefCell::default(), patience: PATIENCE, replica: 0 })
+        Ok(Self {
+            client,
+            runtime: runtime.clone(),
+            statements: RefCell::default(),
+            patience: PATIENCE,
+            is_silent: Cell::new(false),
+            replica: 0,
+        })
     }
 
     /// The same connection for statements that may take a minute.
@@ -62,9 +71,9 @@ impl Session {
         Self { patience: LONG_PATIENCE, ..self }
     }
 
-    /// Whether its connection is gone.
+    /// Whether its connection is gone, or might as well be.
     pub fn is_lost(&self) -> bool {
-        self.client.is_closed()
+        self.is_silent.get() || self.client.is_closed()
     }
 
     /// Statements without values and results, in one message.
@@ -78,13 +87,11 @@ impl Session {
     }
 
     pub fn execute(&self, sql: &str, values: &[&dyn Value]) -> Result<u64> {
-        let statement = self.statement(sql)?;
-        self.wait(self.client.execute(&statement, &postgres(values)))
+        self.execute_many(sql, &postgres(values))
     }
 
     pub fn query(&self, sql: &str, values: &[&dyn Value]) -> Result<Vec<Row>> {
-        let statement = self.statement(sql)?;
-        self.wait(self.client.query(&statement, &postgres(values)))
+        self.query_many(sql, &postgres(values))
     }
 
     /// The same with a column of values in place of each.
@@ -110,8 +117,13 @@ impl Session {
     }
 
     fn wait<T>(&self, what: impl Future<Output = std::result::Result<T, tokio_postgres::Error>>) -> Result<T> {
-        let outcome =
-            self.runtime.block_on(async { timeout(self.patience, what).await }).map_err(|_| Error::silent())?;
+        if self.is_silent.get() {
+            return Err(Error::silent());
+        }
+        let outcome = self.runtime.block_on(async { timeout(self.patience, what).await }).map_err(|_| {
+            self.is_silent.set(true);
+            Error::silent()
+        })?;
         outcome.map_err(
             |error| if self.is_lost() || error.is_closed() { Error::lost(&error) } else { Error::Postgres(error) },
         )
