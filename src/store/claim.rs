@@ -307,7 +307,8 @@ fn take(group: &mut Group<'_>, due: &[Due]) -> Result<Vec<Claimed>> {
     Ok(taken)
 }
 
-fn claimed(row: &Row<'_>, due: &Due) -> Result<Claimed> {
+/// What is known of a delivery that was due, and has just been taken.
+pub fn claimed(row: &Row<'_>, due: &Due) -> Result<Claimed> {
     Ok(Claimed {
         id: due.id,
         source: due.source.clone(),

@@ -53,12 +53,36 @@ pub fn expire(group: &mut Group<'_>, now: Millis) -> Result<(Vec<Expired>, bool)
 }
 
 /// An event, and what has become of its deliveries.
-struct Candidate {
-    id: i64,
-    received_at: Millis,
-    unfinished: bool,
-    dead: i64,
-    ended_at: Millis,
+pub struct Candidate {
+    pub id: i64,
+    pub received_at: Millis,
+    pub unfinished: bool,
+    pub dead: i64,
+    pub ended_at: Millis,
+}
+
+/// What is to become of an event.
+pub enum Fate {
+    /// It has not been kept for long enough; nor has any behind it, since events stand in the order in which they came.
+    Young,
+    /// Something of it is under way, or has ended only lately.
+    Kept,
+    /// What is dead stays, so that a resend still mends it. Its body and its requests go.
+    Erased,
+    /// It goes with its deliveries, and may leave its identity.
+    Removed { is_remembered: bool },
+}
+
+impl Candidate {
+    pub fn fate(&self, retention: Millis, remember: Millis, now: Millis) -> Fate {
+        let is_remembered = self.received_at > now - remember;
+        match (now - retention..=now).contains(&self.received_at) {
+            true => Fate::Young,
+            false if self.unfinished || self.ended_at > now - retention => Fate::Kept,
+            false if is_remembered && self.dead > 0 => Fate::Erased,
+            false => Fate::Removed { is_remembered },
+        }
+    }
 }
 
 /// Erases what was kept long enough, among the events behind the key `after`. Says where to go on.
@@ -75,18 +99,13 @@ pub fn retain(
     let started = Instant::now();
     let mut last = after;
     for _ in 0..SWEEP_STEP {
-        // Events stand in the order in which they came: all behind a young one are young.
-        let candidate = next_event(group, last)?;
-        let young = |event: &Candidate| (now - retention..=now).contains(&event.received_at);
-        let Some(event) = candidate.filter(|event| !young(event)) else { return Ok(None) };
+        let Some(event) = next_event(group, last)? else { return Ok(None) };
         last = event.id;
-        if event.unfinished || event.ended_at > now - retention {
-            continue;
-        }
-        let is_remembered = event.received_at > now - remember;
-        match is_remembered && event.dead > 0 {
-            true => erase(group, event.id)?,
-            false => remove(group, &event, is_remembered)?,
+        match event.fate(retention, remember, now) {
+            Fate::Young => return Ok(None),
+            Fate::Kept => continue,
+            Fate::Erased => erase(group, event.id)?,
+            Fate::Removed { is_remembered } => remove(group, &event, is_remembered)?,
         }
         if started.elapsed() >= ERASE_TIME {
             break;
@@ -113,7 +132,6 @@ fn next_event(group: &Group<'_>, after: i64) -> Result<Option<Candidate>> {
     })
 }
 
-/// What is dead stays, so that a resend still mends it. Its body and its requests go.
 fn erase(group: &mut Group<'_>, id: i64) -> Result<()> {
     let body = "UPDATE events SET body = ?2 WHERE id = ?1 AND length(body) > 0";
     let requests = "UPDATE deliveries SET request = NULL WHERE id BETWEEN ?1 AND ?2 AND request IS NOT NULL";
@@ -123,7 +141,6 @@ fn erase(group: &mut Group<'_>, id: i64) -> Result<()> {
     Ok(())
 }
 
-/// The event goes with its deliveries, and may leave its identity.
 fn remove(group: &mut Group<'_>, event: &Candidate, is_remembered: bool) -> Result<()> {
     let transaction = &group.transaction;
     if is_remembered {
@@ -144,18 +161,16 @@ pub type Identity = (String, String);
 
 /// Removes the identities of events that came long ago, among those behind `after`. Says where to go on.
 pub fn forget(group: &mut Group<'_>, after: &Identity, remember: Millis, now: Millis) -> Result<Option<Identity>> {
-    let sql = "SELECT event_id, source, received_at FROM remembered WHERE (event_id, source) > (?1, ?2)
+    let sql = "SELECT event_id, source FROM remembered WHERE (event_id, source) > (?1, ?2)
          ORDER BY event_id, source LIMIT ?3";
-    let identities: Vec<(Identity, Millis)> =
-        group.transaction.query(sql, values![after.0, after.1, SWEEP_STEP as i64], |row| {
-            Ok(((row.get(0)?, row.get(1)?), row.get(2)?))
-        })?;
-    for ((event_id, source), received_at) in &identities {
-        if *received_at <= now - remember {
-            let remove = "DELETE FROM remembered WHERE event_id = ?1 AND source = ?2";
-            group.transaction.execute(remove, values![event_id, source])?;
-        }
-    }
+    let identities: Vec<Identity> =
+        group
+            .transaction
+            .query(sql, values![after.0, after.1, SWEEP_STEP as i64], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let more = identities.len() == SWEEP_STEP;
-    Ok(identities.into_iter().next_back().filter(|_| more).map(|(identity, _)| identity))
+    let Some(last) = identities.into_iter().next_back() else { return Ok(None) };
+    let remove = "DELETE FROM remembered WHERE (event_id, source) > (?1, ?2) AND (event_id, source) <= (?3, ?4)
+         AND received_at <= ?5";
+    group.transaction.execute(remove, values![after.0, after.1, last.0, last.1, now - remember])?;
+    Ok(Some(last).filter(|_| more))
 }

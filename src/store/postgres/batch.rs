@@ -1,16 +1,15 @@
 //! What comes often goes to the server in few statements, however many it is: each costs a way there and back.
 
 use std::collections::{HashMap, HashSet};
-use std::marker::PhantomData;
 
 use tokio_postgres::Row;
 
 use super::session::Session;
 use crate::store::accept::{Arrival, Arrived, accept};
-use crate::store::claim::{Claimed, Due};
+use crate::store::claim::{Claimed, Due, claimed};
 use crate::store::finish::{End, Step, erase_sensitive, finish};
 use crate::store::group::Group;
-use crate::store::sql::{Connection, Result};
+use crate::store::sql::{self, Connection, Result};
 use crate::store::{Unavailable, key};
 use crate::units::Millis;
 
@@ -193,34 +192,16 @@ pub fn take_all(group: &mut Group<'_>, session: &Session, due: &[Due]) -> Result
     let ids: Vec<i64> = due.iter().map(|due| due.id).collect();
     let sql = "UPDATE deliveries SET state = 1, attempts = attempts + 1, replica = ?2 FROM events
          WHERE deliveries.id = ANY(?1::bigint[]) AND events.id = deliveries.event
-         RETURNING deliveries.id, event, transaction_id, attempts, definite_errors, waited, expires_at, request, event_id,
-             received_at";
+         RETURNING event, transaction_id, attempts, definite_errors, waited, expires_at, request, event_id, received_at,
+             deliveries.id";
     let rows = session.query_many(sql, &[&ids, &session.replica])?;
-    let mut rows: HashMap<i64, Row> = rows.into_iter().map(|row| Ok((row.try_get(0)?, row))).collect::<Result<_>>()?;
+    let mut rows: HashMap<i64, Row> = rows.into_iter().map(|row| Ok((row.try_get(9)?, row))).collect::<Result<_>>()?;
     let mut taken = Vec::with_capacity(due.len());
     for due in due {
         let Some(row) = rows.remove(&due.id) else { continue };
         group.change.wait(due.attempts, -1);
         group.change.sending += 1;
-        taken.push(Claimed {
-            id: due.id,
-            source: due.source.clone(),
-            route: (&*due.route).into(),
-            event: row.try_get(1)?,
-            transaction_id: row.try_get(2)?,
-            attempts: count(row.try_get(3)?),
-            definite_errors: count(row.try_get(4)?),
-            waited: row.try_get(5)?,
-            expires_at: row.try_get(6)?,
-            request: row.try_get::<_, Option<_>>(7)?.unwrap_or_default(),
-            event_id: row.try_get(8)?,
-            accepted_at: row.try_get(9)?,
-            seal: PhantomData,
-        });
+        taken.push(claimed(&sql::Row::Postgres(&row), due)?);
     }
     Ok(taken)
-}
-
-fn count(stored: i64) -> u32 {
-    u32::try_from(stored).unwrap_or(u32::MAX)
 }

@@ -18,12 +18,10 @@ const NOBODY: i64 = 0;
 /// How often a transaction is tried that met one of a gateway.
 const TRIES: usize = 10;
 
-/// Nobody waits for an answer here, and tables grow fast: a plan for small ones would soon be a bad one.
+/// Nobody waits for an answer here.
 const SETTINGS: &str = "
     SET statement_timeout TO '55s';
     SET idle_in_transaction_session_timeout TO '60s';
-    SET plan_cache_mode TO force_custom_plan;
-    SET enable_seqscan TO off;
 ";
 
 pub struct Import {

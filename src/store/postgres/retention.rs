@@ -5,6 +5,7 @@ use crate::store::finish::ERASED;
 use crate::store::group::Group;
 use crate::store::key::OF_EVENT;
 use crate::store::sql::Result;
+use crate::store::sweep::{Candidate, Fate};
 use crate::units::Millis;
 
 /// The most events that one step looks at: some milliseconds.
@@ -25,7 +26,7 @@ pub fn retain(
     let sql = format!(
         "WITH next AS (SELECT id, received_at FROM events WHERE id > ?1 ORDER BY id LIMIT ?2 FOR UPDATE SKIP LOCKED)
          SELECT next.id, next.received_at,
-             (SELECT count(*) FROM deliveries WHERE {} AND state < 2),
+             EXISTS (SELECT 1 FROM deliveries WHERE {} AND state < 2),
              (SELECT count(*) FROM deliveries WHERE {} AND state = 3),
              coalesce((SELECT max(ended_at) FROM deliveries WHERE {}), next.received_at)
          FROM next ORDER BY next.id",
@@ -37,26 +38,26 @@ pub fn retain(
     let (mut erased, mut remembered, mut removed) = (Vec::new(), Vec::new(), Vec::new());
     let mut last = None;
     for row in &rows {
-        let (id, received_at): (i64, Millis) = (row.try_get(0)?, row.try_get(1)?);
-        let (unfinished, dead, ended_at): (i64, i64, Millis) = (row.try_get(2)?, row.try_get(3)?, row.try_get(4)?);
-        // Events stand in the order in which they came: all behind a young one are young.
-        if (now - retention..=now).contains(&received_at) {
-            last = None;
-            break;
-        }
-        last = Some(id);
-        if unfinished > 0 || ended_at > now - retention {
-            continue;
-        }
-        let is_remembered = received_at > now - remember;
-        if is_remembered && dead > 0 {
-            erased.push(id);
-            continue;
-        }
-        group.change.dead -= dead;
-        removed.push(id);
-        if is_remembered {
-            remembered.push(id);
+        let event = Candidate {
+            id: row.try_get(0)?,
+            received_at: row.try_get(1)?,
+            unfinished: row.try_get(2)?,
+            dead: row.try_get(3)?,
+            ended_at: row.try_get(4)?,
+        };
+        last = Some(event.id);
+        match event.fate(retention, remember, now) {
+            Fate::Young => {
+                last = None;
+                break;
+            }
+            Fate::Kept => {}
+            Fate::Erased => erased.push(event.id),
+            Fate::Removed { is_remembered } => {
+                group.change.dead -= event.dead;
+                removed.push(event.id);
+                remembered.extend(is_remembered.then_some(event.id));
+            }
         }
     }
     erase(group, session, &erased)?;
@@ -64,7 +65,6 @@ pub fn retain(
     Ok(last.filter(|_| rows.len() as i64 == STEP))
 }
 
-/// What is dead stays, so that a resend still mends it. Its body and its requests go.
 fn erase(group: &mut Group<'_>, session: &Session, ids: &Vec<i64>) -> Result<()> {
     if ids.is_empty() {
         return Ok(());
@@ -78,7 +78,6 @@ fn erase(group: &mut Group<'_>, session: &Session, ids: &Vec<i64>) -> Result<()>
     Ok(())
 }
 
-/// The events go with their deliveries; of some the identity stays.
 fn remove(group: &mut Group<'_>, session: &Session, remembered: &Vec<i64>, removed: &Vec<i64>) -> Result<()> {
     if removed.is_empty() {
         return Ok(());
