@@ -259,7 +259,10 @@ impl Look<'_> {
     fn next_due(&self, group: &Group<'_>, all: bool) -> Result<NextDue> {
         match (self.paused >= MOST_PAUSED, all) {
             (true, _) => Ok(NextDue::At(self.now)),
-            (false, true) => Ok(next_due(&group.transaction, self.sources)?.map_or(NextDue::Never, NextDue::At)),
+            (false, true) => {
+                let next = next_due(&group.transaction, self.sources, self.now)?;
+                Ok(next.map_or(NextDue::Never, NextDue::At))
+            }
             (false, false) => Ok(NextDue::Now),
         }
     }
@@ -330,15 +333,20 @@ fn count(stored: i64) -> u32 {
     u32::try_from(stored).unwrap_or(u32::MAX)
 }
 
-/// When the next delivery of these sources is due.
-fn next_due(connection: &Connection<'_>, sources: &[Arc<str>]) -> Result<Option<Millis>> {
-    let sql = "SELECT min(due_at) FROM deliveries WHERE state = 0 AND source = ?1 AND priority = ?2";
+/// When the next delivery of these sources is due, after this moment: what was due before has just been taken, and still
+/// stands in the index.
+fn next_due(connection: &Connection<'_>, sources: &[Arc<str>], now: Millis) -> Result<Option<Millis>> {
+    let of_each = Priority::ALL.map(|priority| {
+        format!(
+            "SELECT min(due_at) AS due_at FROM deliveries WHERE state = 0 AND source = ?1 AND priority = {} AND due_at > ?2",
+            priority as i64
+        )
+    });
+    let sql = format!("SELECT min(due_at) FROM ({}) AS of_each", of_each.join(" UNION ALL "));
     let mut earliest: Option<Millis> = None;
-    for priority in Priority::ALL {
-        for source in sources {
-            let due = connection.first(sql, values![&**source, priority as i64], |row| row.get(0))?.flatten();
-            earliest = [earliest, due].into_iter().flatten().min();
-        }
+    for source in sources {
+        let due = connection.first(&sql, values![&**source, now], |row| row.get(0))?.flatten();
+        earliest = [earliest, due].into_iter().flatten().min();
     }
     Ok(earliest)
 }

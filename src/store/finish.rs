@@ -67,13 +67,13 @@ pub fn finish(group: &mut Group<'_>, end: &End, now: Millis) -> Result<()> {
         Step::Delivered | Step::Expired => {
             let state: i64 = if *step == Step::Delivered { 2 } else { 4 };
             let sql = "UPDATE deliveries SET state = ?3, ended_at = ?4, reason = NULL, answer = NULL
-                 WHERE id = ?1 AND state = 1 AND attempts = ?2";
+                 WHERE id = ?1 AND state + 0 = 1 AND attempts = ?2";
             connection.execute(sql, values![id, attempt, state, now])?
         }
         Step::Dead { due, definite, reason, answer } => {
             let sql =
                 "UPDATE deliveries SET state = 3, due_at = ?3, ended_at = ?4, definite_errors = definite_errors + ?5,
-                     alone = alone OR ?6, reason = ?7, answer = ?8 WHERE id = ?1 AND state = 1 AND attempts = ?2";
+                     alone = alone OR ?6, reason = ?7, answer = ?8 WHERE id = ?1 AND state + 0 = 1 AND attempts = ?2";
             let values = values![id, attempt, due, now, i64::from(*definite), !definite, reason, answer];
             let ended = connection.execute(sql, values)?;
             change.dead += ended as i64;
@@ -82,7 +82,7 @@ pub fn finish(group: &mut Group<'_>, end: &End, now: Millis) -> Result<()> {
         Step::Again { due, pause, definite, reason, answer } => {
             let sql = "UPDATE deliveries SET state = 0, due_at = ?3, waited = waited + ?4,
                      definite_errors = definite_errors + ?5, alone = alone OR ?6, reason = ?7, answer = ?8
-                 WHERE id = ?1 AND state = 1 AND attempts = ?2";
+                 WHERE id = ?1 AND state + 0 = 1 AND attempts = ?2";
             let values = values![id, attempt, due, pause, i64::from(*definite), !definite, reason, answer];
             let ended = connection.execute(sql, values)?;
             change.retrying += ended as i64;
@@ -92,7 +92,7 @@ pub fn finish(group: &mut Group<'_>, end: &End, now: Millis) -> Result<()> {
         }
         Step::GivenBack { due } => {
             let sql = "UPDATE deliveries SET state = 0, due_at = ?3, attempts = attempts - 1
-                 WHERE id = ?1 AND state = 1 AND attempts = ?2";
+                 WHERE id = ?1 AND state + 0 = 1 AND attempts = ?2";
             let ended = connection.execute(sql, values![id, attempt, due])?;
             change.wait(attempt - 1, ended as i64);
             group.due = true;

@@ -175,7 +175,7 @@ pub fn finish_all(group: &mut Group<'_>, session: &Session, ends: &[End], now: M
     let (ids, attempts): (Vec<i64>, Vec<i64>) = delivered.iter().map(|end| end.which()).unzip();
     let sql = "UPDATE deliveries SET state = 2, ended_at = ?3, reason = NULL, answer = NULL
          FROM unnest(?1::bigint[], ?2::bigint[]) AS ended (id, attempt), events
-         WHERE deliveries.id = ended.id AND state = 1 AND attempts = ended.attempt AND events.id = deliveries.event
+         WHERE deliveries.id = ended.id AND state + 0 = 1 AND attempts = ended.attempt AND events.id = deliveries.event
          RETURNING deliveries.id, events.sensitive";
     let rows = session.query_many(sql, &[&ids, &attempts, &now])?;
     group.change.sending -= rows.len() as i64;

@@ -26,7 +26,7 @@ pub fn retain(
     let sql = format!(
         "WITH next AS (SELECT id, received_at FROM events WHERE id > ?1 ORDER BY id LIMIT ?2 FOR UPDATE SKIP LOCKED)
          SELECT next.id, next.received_at,
-             EXISTS (SELECT 1 FROM deliveries WHERE {} AND state < 2),
+             EXISTS (SELECT 1 FROM deliveries WHERE {} AND state + 0 < 2),
              (SELECT count(*) FROM deliveries WHERE {} AND state = 3),
              coalesce((SELECT max(ended_at) FROM deliveries WHERE {}), next.received_at)
          FROM next ORDER BY next.id",
