@@ -208,31 +208,18 @@ struct Look<'a> {
     paused: usize,
 }
 
-impl Look<'_> {
+impl<'a> Look<'a> {
     /// What is due, in the order of these priorities. What is paused is laid aside.
     fn due(&mut self, group: &mut Group<'_>, priorities: &[Priority], most: usize) -> Result<Vec<Due>> {
-        let mut found: Vec<Due> = Vec::new();
-        for priority in priorities {
-            for source in self.sources {
-                found.extend(self.due_of(group, *priority, source, most - found.len())?);
-            }
-        }
-        Ok(found)
+        self.due_in(group, &self.lanes(priorities), most)
     }
 
-    /// The same of one priority and source.
-    fn due_of(
-        &mut self,
-        group: &mut Group<'_>,
-        priority: Priority,
-        source: &Arc<str>,
-        most: usize,
-    ) -> Result<Vec<Due>> {
+    fn due_in(&mut self, group: &mut Group<'_>, lanes: &[Lane<'_>], most: usize) -> Result<Vec<Due>> {
         // What is laid aside makes room for others: then it is looked again.
         loop {
-            let due = due(group, source, priority, self.now, most)?;
+            let due = due(group, lanes, self.now, most)?;
             let count = due.len();
-            let holds = |due: &Due| self.pauses.iter().any(|pause| pause.holds(&due.route, source));
+            let holds = |due: &Due| self.pauses.iter().any(|pause| pause.holds(&due.route, &due.source));
             let (paused, open): (Vec<Due>, Vec<Due>) = due.into_iter().partition(holds);
             self.paused += paused.len();
             for due in &paused {
@@ -247,12 +234,16 @@ impl Look<'_> {
     /// What has been due for longest, whatever its priority and source.
     fn longest_due(&mut self, group: &mut Group<'_>) -> Result<Option<Due>> {
         let mut found = Vec::new();
-        for priority in Priority::ALL {
-            for source in self.sources {
-                found.extend(self.due_of(group, priority, source, 1)?);
-            }
+        for lane in self.lanes(&Priority::ALL) {
+            found.extend(self.due_in(group, &[lane], 1)?);
         }
         Ok(found.into_iter().min_by_key(|due| due.due_at))
+    }
+
+    /// In the order of these priorities.
+    fn lanes(&self, priorities: &[Priority]) -> Vec<Lane<'a>> {
+        let sources = self.sources;
+        priorities.iter().flat_map(|priority| sources.iter().map(|source| (*priority, source))).collect()
     }
 
     /// When to look again, once all that is due was found, or laid aside as far as one look goes.
@@ -260,7 +251,7 @@ impl Look<'_> {
         match (self.paused >= MOST_PAUSED, all) {
             (true, _) => Ok(NextDue::At(self.now)),
             (false, true) => {
-                let next = next_due(&group.transaction, self.sources, self.now)?;
+                let next = next_due(&group.transaction, &self.lanes(&Priority::ALL), self.now)?;
                 Ok(next.map_or(NextDue::Never, NextDue::At))
             }
             (false, false) => Ok(NextDue::Now),
@@ -268,22 +259,33 @@ impl Look<'_> {
     }
 }
 
-fn due(group: &Group<'_>, source: &Arc<str>, priority: Priority, now: Millis, most: usize) -> Result<Vec<Due>> {
-    let sql = format!(
-        "SELECT id, route, due_at, attempts, alone, length(request) FROM deliveries
-         WHERE state = 0 AND source = ?1 AND priority = ?2 AND due_at <= ?3 ORDER BY due_at LIMIT ?4{}",
-        group.transaction.skipping(),
-    );
-    group.transaction.query(&sql, values![&**source, priority as i64, now, most as i64], |row| {
-        Ok(Due {
-            id: row.get(0)?,
-            source: source.clone(),
-            route: row.get(1)?,
-            due_at: row.get(2)?,
-            attempts: row.get(3)?,
-            alone: row.get(4)?,
-            bytes: row.get::<Option<i32>>(5)?.unwrap_or_default().unsigned_abs() as usize,
-        })
+/// What the deliveries of one priority and source wait in.
+pub type Lane<'a> = (Priority, &'a Arc<str>);
+
+fn due(group: &Group<'_>, lanes: &[Lane<'_>], now: Millis, most: usize) -> Result<Vec<Due>> {
+    if let Connection::Postgres(session) = group.transaction {
+        return batch::due(session, lanes, now, most);
+    }
+    let sql = "SELECT id, route, due_at, attempts, alone, length(request) FROM deliveries
+         WHERE state = 0 AND source = ?1 AND priority = ?2 AND due_at <= ?3 ORDER BY due_at LIMIT ?4";
+    let mut found = Vec::new();
+    for (priority, source) in lanes {
+        let values = values![&***source, *priority as i64, now, (most - found.len()) as i64];
+        found.extend(group.transaction.query(sql, values, |row| due_of(row, source))?);
+    }
+    Ok(found)
+}
+
+/// What is known of a delivery that is due.
+pub fn due_of(row: &Row<'_>, source: &Arc<str>) -> Result<Due> {
+    Ok(Due {
+        id: row.get(0)?,
+        source: source.clone(),
+        route: row.get(1)?,
+        due_at: row.get(2)?,
+        attempts: row.get(3)?,
+        alone: row.get(4)?,
+        bytes: row.get::<Option<i32>>(5)?.unwrap_or_default().unsigned_abs() as usize,
     })
 }
 
@@ -333,19 +335,15 @@ fn count(stored: i64) -> u32 {
     u32::try_from(stored).unwrap_or(u32::MAX)
 }
 
-/// When the next delivery of these sources is due, after this moment: what was due before has just been taken, and still
-/// stands in the index.
-fn next_due(connection: &Connection<'_>, sources: &[Arc<str>], now: Millis) -> Result<Option<Millis>> {
-    let of_each = Priority::ALL.map(|priority| {
-        format!(
-            "SELECT min(due_at) AS due_at FROM deliveries WHERE state = 0 AND source = ?1 AND priority = {} AND due_at > ?2",
-            priority as i64
-        )
-    });
-    let sql = format!("SELECT min(due_at) FROM ({}) AS of_each", of_each.join(" UNION ALL "));
+/// When the next one is due, after this moment: what was due before has just been taken, and still stands in the index.
+fn next_due(connection: &Connection<'_>, lanes: &[Lane<'_>], now: Millis) -> Result<Option<Millis>> {
+    if let Connection::Postgres(session) = connection {
+        return batch::next_due(session, lanes, now);
+    }
+    let sql = "SELECT min(due_at) FROM deliveries WHERE state = 0 AND source = ?1 AND priority = ?2 AND due_at > ?3";
     let mut earliest: Option<Millis> = None;
-    for source in sources {
-        let due = connection.first(&sql, values![&**source, now], |row| row.get(0))?.flatten();
+    for (priority, source) in lanes {
+        let due = connection.first(sql, values![&***source, *priority as i64, now], |row| row.get(0))?.flatten();
         earliest = [earliest, due].into_iter().flatten().min();
     }
     Ok(earliest)

@@ -99,17 +99,9 @@ impl Postgres {
     ) -> Result<Done> {
         let may_tell = self.told_at.is_none_or(|at| at.elapsed() >= TELL_EVERY);
         let session = self.session()?;
-        session.batch("BEGIN")?;
+        session.begin();
         let written = write_within(session, works, queue, standing, next, may_tell);
-        let (done, told) = match written {
-            Ok(written) => written,
-            Err(error) => {
-                // A connection that is lost has done so by itself.
-                let _ = session.batch("ROLLBACK");
-                return Err(error);
-            }
-        };
-        session.batch("COMMIT")?;
+        let (done, told) = written.inspect_err(|_| session.roll_back())?;
         if told {
             self.told_at = Some(Instant::now());
         }
@@ -141,16 +133,11 @@ fn write_within(
     may_tell: bool,
 ) -> Result<(Done, bool)> {
     let mut done = Group::new(Connection::Postgres(session), queue, standing).run(works, next)?;
-    let connection = Connection::Postgres(session);
-    replica::count(&connection, session.replica, done.change)?;
-    let totals = replica::totals(&connection)?;
+    let tells = may_tell && done.change.new + done.change.retrying > 0;
+    let totals = replica::conclude(session, done.change, tells.then_some("due"))?;
     done.totals = Some(totals);
     // The exact moment comes with the next sign of life.
     done.oldest = queue.oldest.filter(|_| totals.waiting() > 0);
-    let tells = may_tell && done.change.new + done.change.retrying > 0;
-    if tells {
-        session.batch("NOTIFY deskbell, 'due'")?;
-    }
     Ok((done, tells))
 }
 

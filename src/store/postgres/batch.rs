@@ -6,10 +6,10 @@ use tokio_postgres::Row;
 
 use super::session::Session;
 use crate::store::accept::{Arrival, Arrived, accept};
-use crate::store::claim::{Claimed, Due, claimed};
+use crate::store::claim::{Claimed, Due, Lane, claimed, due_of};
 use crate::store::finish::{End, Step, erase_sensitive, finish};
 use crate::store::group::Group;
-use crate::store::sql::{self, Connection, Result};
+use crate::store::sql::{self, Connection, Error, Result};
 use crate::store::{Unavailable, key};
 use crate::units::Millis;
 
@@ -185,6 +185,44 @@ pub fn finish_all(group: &mut Group<'_>, session: &Session, ends: &[End], now: M
         }
     }
     Ok(())
+}
+
+/// What is due in these lanes, one after another, as far as nobody else is about to take it. What is not asked for is not
+/// locked.
+pub fn due(session: &Session, lanes: &[Lane<'_>], now: Millis, most: usize) -> Result<Vec<Due>> {
+    let (priorities, sources) = columns(lanes);
+    let sql = "SELECT id, route, due_at, attempts, alone, length(request), place
+         FROM unnest(?1::bigint[], ?2::text[]) WITH ORDINALITY AS lane (priority, source, place)
+         CROSS JOIN LATERAL (
+             SELECT id, route, due_at, attempts, alone, request FROM deliveries
+             WHERE state = 0 AND deliveries.source = lane.source AND deliveries.priority = lane.priority AND due_at <= ?3
+             ORDER BY due_at LIMIT ?4 FOR UPDATE SKIP LOCKED
+         ) AS due
+         LIMIT ?4";
+    let rows = session.query_many(sql, &[&priorities, &sources, &now, &(most as i64)])?;
+    let due = rows.iter().map(|row| {
+        let place: i64 = row.try_get(6)?;
+        let (_, source) = lanes.get((place - 1) as usize).ok_or(Error::Damaged)?;
+        due_of(&sql::Row::Postgres(row), source)
+    });
+    due.collect()
+}
+
+/// When the next one in these lanes is due, after this moment.
+pub fn next_due(session: &Session, lanes: &[Lane<'_>], now: Millis) -> Result<Option<Millis>> {
+    let (priorities, sources) = columns(lanes);
+    let sql = "SELECT min(next.due_at) FROM unnest(?1::bigint[], ?2::text[]) AS lane (priority, source)
+         CROSS JOIN LATERAL (
+             SELECT due_at FROM deliveries
+             WHERE state = 0 AND deliveries.source = lane.source AND deliveries.priority = lane.priority AND due_at > ?3
+             ORDER BY due_at LIMIT 1
+         ) AS next";
+    let rows = session.query_many(sql, &[&priorities, &sources, &now])?;
+    rows.first().map_or(Ok(None), |row| Ok(row.try_get(0)?))
+}
+
+fn columns<'a>(lanes: &[Lane<'a>]) -> (Vec<i64>, Vec<&'a str>) {
+    lanes.iter().map(|(priority, source)| (*priority as i64, &***source)).unzip()
 }
 
 /// Takes what is due, in one statement.

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::Session;
 use crate::store::group::{Group, oldest};
-use crate::store::sql::{Connection, Result, values};
+use crate::store::sql::{Connection, Error, Result, Row, values};
 use crate::store::{Change, Pause, steer};
 use crate::units::{Millis, now};
 
@@ -157,7 +158,7 @@ fn bury(group: &mut Group<'_>, id: i64, due_at: Millis) -> Result<u64> {
     let counted = connection.first(
         "DELETE FROM replicas WHERE id = ?1 RETURNING new, retrying, sending, dead",
         values![id],
-        |row| Ok(Change { new: row.get(0)?, retrying: row.get(1)?, sending: row.get(2)?, dead: row.get(3)? }),
+        change_of,
     )?;
     group.change = group.change + counted.unwrap_or_default();
     group.change.sending -= freed as i64;
@@ -182,22 +183,44 @@ pub fn leave(connection: &Connection<'_>, id: i64, now: Millis, unknown: Millis)
 }
 
 /// Adds what a transaction has changed.
+const COUNT: &str = "INSERT INTO replicas (id, seen_at, new, retrying, sending, dead)
+     VALUES (?1, clock_timestamp(), ?2, ?3, ?4, ?5)
+     ON CONFLICT (id) DO UPDATE SET new = replicas.new + excluded.new, retrying = replicas.retrying + excluded.retrying,
+         sending = replicas.sending + excluded.sending, dead = replicas.dead + excluded.dead";
+
+/// What the queue holds, whoever has added it.
+const TOTALS: &str = "SELECT CAST(coalesce(sum(new), 0) AS BIGINT), CAST(coalesce(sum(retrying), 0) AS BIGINT),
+         CAST(coalesce(sum(sending), 0) AS BIGINT), CAST(coalesce(sum(dead), 0) AS BIGINT) FROM";
+
 pub fn count(connection: &Connection<'_>, id: i64, change: Change) -> Result<()> {
     if change == Change::default() {
         return Ok(());
     }
-    let sql = "INSERT INTO replicas (id, seen_at, new, retrying, sending, dead) VALUES (?1, clock_timestamp(), ?2, ?3, ?4, ?5)
-         ON CONFLICT (id) DO UPDATE SET new = replicas.new + excluded.new, retrying = replicas.retrying + excluded.retrying,
-             sending = replicas.sending + excluded.sending, dead = replicas.dead + excluded.dead";
-    connection.execute(sql, values![id, change.new, change.retrying, change.sending, change.dead]).map(drop)
+    let values = values![id, change.new, change.retrying, change.sending, change.dead];
+    connection.execute(COUNT, values).map(drop)
 }
 
-/// What the queue holds, whoever has added it.
+/// What the queue holds.
 pub fn totals(connection: &Connection<'_>) -> Result<Change> {
-    let sql = "SELECT CAST(coalesce(sum(new), 0) AS BIGINT), CAST(coalesce(sum(retrying), 0) AS BIGINT),
-             CAST(coalesce(sum(sending), 0) AS BIGINT), CAST(coalesce(sum(dead), 0) AS BIGINT) FROM replicas";
-    let totals = connection.first(sql, &[], |row| {
-        Ok(Change { new: row.get(0)?, retrying: row.get(1)?, sending: row.get(2)?, dead: row.get(3)? })
-    })?;
-    Ok(totals.unwrap_or_default())
+    Ok(connection.first(&format!("{TOTALS} replicas"), &[], change_of)?.unwrap_or_default())
+}
+
+/// Ends a transaction that has changed this, with a word for the other gateways: what the queue holds then.
+pub fn conclude(session: &Session, change: Change, word: Option<&str>) -> Result<Change> {
+    let rows = if change == Change::default() {
+        session.query_and_commit(&format!("{TOTALS} replicas"), &[], word)?
+    } else {
+        let sql = format!(
+            "WITH counted AS ({COUNT} RETURNING new, retrying, sending, dead)
+             {TOTALS} (SELECT new, retrying, sending, dead FROM counted
+                 UNION ALL SELECT new, retrying, sending, dead FROM replicas WHERE id <> ?1) AS counts"
+        );
+        let values = values![session.replica, change.new, change.retrying, change.sending, change.dead];
+        session.query_and_commit(&sql, values, word)?
+    };
+    rows.first().map_or(Err(Error::Damaged), |row| change_of(&Row::Postgres(row)))
+}
+
+fn change_of(row: &Row<'_>) -> Result<Change> {
+    Ok(Change { new: row.get(0)?, retrying: row.get(1)?, sending: row.get(2)?, dead: row.get(3)? })
 }

@@ -24,6 +24,8 @@ const LONG_PATIENCE: Duration = Duration::from_secs(60);
 /// Told of what other gateways have to say, with the word for it.
 pub type Heard = Arc<dyn Fn(&str) + Send + Sync>;
 
+type Done<T> = std::result::Result<T, tokio_postgres::Error>;
+
 pub struct Session {
     client: Client,
     runtime: Handle,
@@ -31,6 +33,8 @@ pub struct Session {
     patience: Duration,
     /// It did not answer in time: nothing more is asked, and nothing more waited for.
     is_silent: Cell<bool>,
+    /// A transaction begins with the next statement.
+    begins: Cell<bool>,
     /// Which gateway this is, among those that share the database; 0 if it only looks.
     pub replica: i64,
 }
@@ -62,6 +66,7 @@ impl Session {
             statements: RefCell::default(),
             patience: PATIENCE,
             is_silent: Cell::new(false),
+            begins: Cell::new(false),
             replica: 0,
         })
     }
@@ -76,9 +81,39 @@ impl Session {
         self.is_silent.get() || self.client.is_closed()
     }
 
+    /// Begins a transaction, on the way of its first statement.
+    pub fn begin(&self) {
+        self.begins.set(true);
+    }
+
+    /// The last statement of a transaction, and its end on the same way: after this word for the others, if there is one.
+    ///
+    /// # Errors
+    /// Nothing of it was done; or, if the server is away, that is not known.
+    pub fn query_and_commit(&self, sql: &str, values: &[&dyn Value], word: Option<&str>) -> Result<Vec<Row>> {
+        let statement = self.statement(sql)?;
+        let commit = word.map_or("COMMIT".to_owned(), |word| format!("NOTIFY deskbell, '{word}'; COMMIT"));
+        let (values, begin) = (postgres(values), self.begin_now());
+        self.wait(async {
+            let query = self.client.query(&statement, &values);
+            let (begun, rows, committed) = tokio::join!(biased; begin, query, self.client.batch_execute(&commit));
+            // Where one has failed, those behind it have done nothing.
+            begun?;
+            let rows = rows?;
+            committed.map(|()| rows)
+        })
+    }
+
+    /// Takes a transaction back. One whose connection is lost has done so by itself.
+    pub fn roll_back(&self) {
+        if !self.begins.take() {
+            let _ = self.batch("ROLLBACK");
+        }
+    }
+
     /// Statements without values and results, in one message.
     pub fn batch(&self, sql: &str) -> Result<()> {
-        self.wait(self.client.batch_execute(sql))
+        self.along(self.begin_now(), self.client.batch_execute(sql))
     }
 
     /// The same, for as long as it takes: for a change of the schema.
@@ -97,13 +132,13 @@ impl Session {
     /// The same with a column of values in place of each.
     pub fn execute_many(&self, sql: &str, columns: &[&(dyn ToSql + Sync)]) -> Result<u64> {
         let statement = self.statement(sql)?;
-        self.wait(self.client.execute(&statement, columns))
+        self.along(self.begin_now(), self.client.execute(&statement, columns))
     }
 
     /// The same, for rows.
     pub fn query_many(&self, sql: &str, columns: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
         let statement = self.statement(sql)?;
-        self.wait(self.client.query(&statement, columns))
+        self.along(self.begin_now(), self.client.query(&statement, columns))
     }
 
     /// A statement is prepared once.
@@ -116,7 +151,19 @@ impl Session {
         Ok(statement)
     }
 
-    fn wait<T>(&self, what: impl Future<Output = std::result::Result<T, tokio_postgres::Error>>) -> Result<T> {
+    async fn begin_now(&self) -> Done<()> {
+        if self.begins.take() { self.client.batch_execute("BEGIN").await } else { Ok(()) }
+    }
+
+    /// Both on one way there and back, in this order.
+    fn along<T>(&self, first: impl Future<Output = Done<()>>, then: impl Future<Output = Done<T>>) -> Result<T> {
+        self.wait(async {
+            let (first, then) = tokio::join!(biased; first, then);
+            first.and(then)
+        })
+    }
+
+    fn wait<T>(&self, what: impl Future<Output = Done<T>>) -> Result<T> {
         if self.is_silent.get() {
             return Err(Error::silent());
         }
