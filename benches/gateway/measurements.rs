@@ -6,7 +6,7 @@ use crate::bench::{Bench, CONNECTIONS, Figures, Running, Server, per_second};
 use crate::load;
 use crate::rules::Rules;
 use crate::store::Full;
-use crate::together::{SHARED_CONNECTIONS, together};
+use crate::together::together;
 use crate::webhook::{USUAL, Webhooks};
 
 pub const PLAIN: Rules = Rules { settings: "", more_routes: 0 };
@@ -18,6 +18,9 @@ const MANY_ROUTES: Rules = Rules { more_routes: 10_000, ..PLAIN };
 const BACKLOG: Full = Full::Waiting(100_000);
 const LONG_BACKLOG: Full = Full::Waiting(1_000_000);
 const REMEMBERED: Full = Full::Remembered { delivered: 100_000, forgotten: 10_000_000 };
+
+/// Connections to a gateway whose database is on another machine: what waits goes into one transaction.
+const MANY: usize = 48;
 
 const STEADY_RATE: u32 = 1_000;
 const STEADY_CONNECTIONS: usize = 64;
@@ -34,7 +37,7 @@ const fn measurement(name: &'static str, run: fn(&Bench) -> Figures) -> Measurem
 }
 
 /// In the order in which a round does them: what is compared stands together.
-pub const MEASUREMENTS: [Measurement; 26] = [
+pub const MEASUREMENTS: [Measurement; 27] = [
     measurement("verify", |bench| answered(bench, Server::Limit("verify"), CONNECTIONS, USUAL)),
     measurement("proxy", |bench| delivered(bench, Server::Limit("proxy"), CONNECTIONS, USUAL)),
     measurement("journal", |bench| delivered(bench, Server::Limit("journal"), CONNECTIONS, USUAL)),
@@ -55,10 +58,11 @@ pub const MEASUREMENTS: [Measurement; 26] = [
     measurement("empty", |bench| kept(bench, bench.start(Server::Gateway(PLAIN)))),
     measurement("remembered", |bench| kept(bench, bench.start_on(PLAIN, &bench.shared_store(REMEMBERED)))),
     measurement("waiting", waiting),
-    measurement("gateway 48", |bench| delivered(bench, Server::Gateway(PLAIN), SHARED_CONNECTIONS, USUAL)),
-    measurement("postgres, one gateway", |bench| together(bench, 1)),
-    measurement("postgres, two gateways", |bench| together(bench, 2)),
-    measurement("postgres, three gateways", |bench| together(bench, 3)),
+    measurement("gateway 48", |bench| delivered(bench, Server::Gateway(PLAIN), MANY, USUAL)),
+    measurement("postgres, one gateway", |bench| together(bench, 1, MANY)),
+    measurement("postgres, two gateways", |bench| together(bench, 2, MANY)),
+    measurement("postgres, three gateways", |bench| together(bench, 3, MANY)),
+    measurement("postgres, three gateways share", |bench| together(bench, 3, MANY / 3)),
     measurement("start empty", |bench| starts(|| bench.start(Server::Gateway(PLAIN)))),
     measurement("start waiting", |bench| starts(|| bench.start_on(LONG_QUEUE, &bench.shared_store(LONG_BACKLOG)))),
 ];

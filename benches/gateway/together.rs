@@ -39,8 +39,8 @@ impl Together {
     }
 }
 
-/// Webhooks that come to all gateways alike, until the last of them is at Novu, and what each costs the two sides.
-pub fn together(bench: &Bench, count: usize) -> Figures {
+/// Webhooks that come to all gateways alike, on so many connections to each, until the last of them is at Novu, and what each costs the two sides.
+pub fn together(bench: &Bench, count: usize, connections: usize) -> Figures {
     let (together, webhooks) = (Together::start(bench, count), Webhooks::new(USUAL));
     for (program, _) in &together.gateways {
         bench.warm_up(program, CONNECTIONS, &webhooks, true);
@@ -52,9 +52,7 @@ pub fn together(bench: &Bench, count: usize) -> Figures {
             .iter()
             .map(|(program, _)| {
                 let webhooks = webhooks.another();
-                scope.spawn(move || {
-                    load::as_fast_as_possible(program.webhooks, SHARED_CONNECTIONS / count, &webhooks, bench.time)
-                })
+                scope.spawn(move || load::as_fast_as_possible(program.webhooks, connections, &webhooks, bench.time))
             })
             .collect();
         loads.into_iter().map(|load| load.join().expect("a load")).collect()
@@ -72,6 +70,3 @@ pub fn together(bench: &Bench, count: usize) -> Figures {
         ("processor µs of the server", each(server_after - server)),
     ]
 }
-
-/// As many as three gateways can share.
-pub const SHARED_CONNECTIONS: usize = 3 * CONNECTIONS;

@@ -19,6 +19,7 @@ mod server;
 #[allow(dead_code)]
 #[path = "../it/shell.rs"]
 mod shell;
+mod start;
 mod store;
 mod tls;
 // Figures are for the long form.
