@@ -79,12 +79,15 @@ pub fn is_damage(error: &Error) -> bool {
     }
 }
 
+const DAMAGED: &str = "stop the gateway and start with a new store, or with a backup; what was accepted and not delivered \
+    stays in the old one";
+
 /// What helps.
 pub fn hint(error: &Error) -> &'static str {
     match error {
         Error::Sqlite(error) => sqlite::hint(error),
         Error::Postgres(error) => postgres::hint(error),
         Error::Away(_) => postgres::AWAY,
-        Error::Damaged => sqlite::DAMAGED,
+        Error::Damaged => DAMAGED,
     }
 }

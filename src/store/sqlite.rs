@@ -267,7 +267,7 @@ pub fn is_damage(error: &Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 
-pub const DAMAGED: &str = "the file is damaged: stop the gateway, move the file away and start with a new one, or with a \
+const DAMAGED: &str = "the file is damaged: stop the gateway, move the file away and start with a new one, or with a \
     backup; what was accepted and not delivered stays in the old one";
 
 /// What helps against an error of SQLite.

@@ -124,14 +124,21 @@ pub fn heartbeat(group: &mut Group<'_>, lease: &Arc<Lease>, sign: &Sign) -> Resu
         session.batch("NOTIFY deskbell, 'keys'")?;
     }
     if lease.may_judge() {
-        let dead = "SELECT id FROM replicas WHERE seen_at < clock_timestamp() - make_interval(secs => ?1) FOR UPDATE SKIP LOCKED";
-        for id in connection.query(dead, values![LEASE.as_secs_f64()], |row| row.get::<i64>(0))? {
+        let dead = "SELECT id, name FROM replicas
+             WHERE seen_at < clock_timestamp() - make_interval(secs => ?1) FOR UPDATE SKIP LOCKED";
+        let dead =
+            connection.query(dead, values![LEASE.as_secs_f64()], |row| Ok((row.get(0)?, row.get::<String>(1)?)))?;
+        for (id, gateway) in dead {
             let freed = bury(group, id, now().saturating_add(sign.unknown))?;
-            tracing::warn!(
-                replica = id,
-                freed,
-                "another gateway gives no sign of life; what it was attempting goes on here"
-            );
+            if gateway == name {
+                tracing::info!(freed, "what was being attempted when the last connection was lost is attempted again");
+            } else {
+                tracing::warn!(
+                    gateway,
+                    freed,
+                    "another gateway gives no sign of life; what it was attempting goes on here"
+                );
+            }
         }
     }
     let seen = Seen {
