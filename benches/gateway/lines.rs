@@ -36,7 +36,7 @@ impl Line {
 
 use Bound::{AtLeast, AtMost};
 
-pub const LINES: [Line; 41] = [
+pub const LINES: [Line; 42] = [
     line("throughput", "verify: answers", "/s", ("verify", "per second")),
     line("throughput", "proxy: delivered, then answered", "/s", ("proxy", "per second")),
     line("throughput", "journal: accepted durably and delivered", "/s", ("journal", "per second")),
@@ -194,4 +194,5 @@ pub const LINES: [Line; 41] = [
         "µs",
         ("postgres, three gateways share", "processor µs of the server"),
     ),
+    line("postgres", "events erased after `retention`, one gateway", "/s", ("postgres, erased", "per second")),
 ];

@@ -6,7 +6,7 @@ use crate::bench::{Bench, CONNECTIONS, Figures, Running, Server, per_second};
 use crate::load;
 use crate::rules::Rules;
 use crate::store::Full;
-use crate::together::together;
+use crate::together::{erased, together};
 use crate::webhook::{USUAL, Webhooks};
 
 pub const PLAIN: Rules = Rules { settings: "", more_routes: 0 };
@@ -37,7 +37,7 @@ const fn measurement(name: &'static str, run: fn(&Bench) -> Figures) -> Measurem
 }
 
 /// In the order in which a round does them: what is compared stands together.
-pub const MEASUREMENTS: [Measurement; 27] = [
+pub const MEASUREMENTS: [Measurement; 28] = [
     measurement("verify", |bench| answered(bench, Server::Limit("verify"), CONNECTIONS, USUAL)),
     measurement("proxy", |bench| delivered(bench, Server::Limit("proxy"), CONNECTIONS, USUAL)),
     measurement("journal", |bench| delivered(bench, Server::Limit("journal"), CONNECTIONS, USUAL)),
@@ -63,6 +63,7 @@ pub const MEASUREMENTS: [Measurement; 27] = [
     measurement("postgres, two gateways", |bench| together(bench, 2, MANY)),
     measurement("postgres, three gateways", |bench| together(bench, 3, MANY)),
     measurement("postgres, three gateways share", |bench| together(bench, 3, MANY / 3)),
+    measurement("postgres, erased", |bench| erased(bench, MANY)),
     measurement("start empty", |bench| starts(|| bench.start(Server::Gateway(PLAIN)))),
     measurement("start waiting", |bench| starts(|| bench.start_on(LONG_QUEUE, &bench.shared_store(LONG_BACKLOG)))),
 ];

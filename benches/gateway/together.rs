@@ -1,6 +1,7 @@
 //! Gateways that share a PostgreSQL server: all of them, and the server, on the one core that a gateway with a file has.
 
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -9,11 +10,14 @@ use crate::load;
 use crate::machine;
 use crate::measurements::PLAIN;
 use crate::program::Program;
-use crate::server::Server;
+use crate::rules::Rules;
+use crate::server::{Server, ask};
 use crate::webhook::{USUAL, Webhooks};
 
 const DATABASE: &str = "deskbell";
 /// What it keeps has to survive a loss of power here too.
+/// Nothing is kept, but that it was there.
+const SHORT: Rules = Rules { settings: "retention: 1s", ..PLAIN };
 const SETTINGS: [&str; 3] = ["fsync=on", "shared_buffers=512MB", "max_wal_size=4GB"];
 
 struct Together {
@@ -39,14 +43,15 @@ impl Together {
     }
 }
 
-/// Webhooks that come to all gateways alike, on so many connections to each, until the last of them is at Novu, and what each costs the two sides.
+/// Webhooks that come to all gateways alike, on so many connections to each, until the last of them is at Novu, and what
+/// each costs the two sides.
 pub fn together(bench: &Bench, count: usize, connections: usize) -> Figures {
     let (together, webhooks) = (Together::start(bench, count), Webhooks::new(USUAL));
     for (program, _) in &together.gateways {
         bench.warm_up(program, CONNECTIONS, &webhooks, true);
     }
     let (gateways, server) = together.processor_time();
-    let sent: Vec<load::Sent> = std::thread::scope(|scope| {
+    let sent: Vec<load::Sent> = thread::scope(|scope| {
         let loads: Vec<_> = together
             .gateways
             .iter()
@@ -69,4 +74,27 @@ pub fn together(bench: &Bench, count: usize, connections: usize) -> Figures {
         ("processor µs", each(gateways_after - gateways)),
         ("processor µs of the server", each(server_after - server)),
     ]
+}
+
+/// How fast what was kept for long enough is erased, while nothing else goes on.
+pub fn erased(bench: &Bench, connections: usize) -> Figures {
+    let (mut together, webhooks) = (Together::start(bench, 1), Webhooks::new(USUAL));
+    bench.novu.reset(Duration::ZERO);
+    let sent = bench.send(&together.gateways[0].0, connections, &webhooks);
+    bench.novu.wait_for(sent.count);
+    together.gateways.clear();
+    let url = together.server.url(DATABASE);
+    let kept = || -> usize { ask(&url, "SELECT count(*) FROM deskbell.events")[0].parse().expect("a number") };
+    let all = kept();
+    together.gateways.push(bench.gateway_on(SHORT, &url));
+    let wait = |until: &dyn Fn(usize) -> bool| loop {
+        let left = kept();
+        if until(left) {
+            return (left, Instant::now());
+        }
+        thread::sleep(Duration::from_millis(20));
+    };
+    let (first, begun) = wait(&|left| left < all);
+    let (last, ended) = wait(&|left| left < first / 20);
+    vec![("per second", per_second(first - last, ended - begun))]
 }
