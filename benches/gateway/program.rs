@@ -26,7 +26,7 @@ pub struct Program {
 impl Program {
     /// `deskbell serve` as it would run, in a folder that has its rules, and its store if that is not elsewhere.
     pub fn gateway(cores: &Cores, folder: &Path, store: Option<&str>) -> Self {
-        let (webhooks, admin) = (free_address(), free_address());
+        let [webhooks, admin] = free_addresses();
         let mut command = Command::new(env!("CARGO_BIN_EXE_deskbell"));
         for (name, _) in std::env::vars() {
             if name.starts_with("DESKBELL_") || name.starts_with("NOVU_") || name.starts_with("CLERK_") {
@@ -43,7 +43,7 @@ impl Program {
 
     /// A limit program: this program in another role.
     pub fn limit(cores: &Cores, name: &str, novu: SocketAddr, folder: &Path) -> Self {
-        let webhooks = free_address();
+        let [webhooks] = free_addresses();
         let mut command = Command::new(std::env::current_exe().expect("this program"));
         command.args([crate::ROLE, name, &webhooks.to_string(), &novu.to_string()]).arg(folder);
         Self::start(cores, command, folder, webhooks, || TcpStream::connect(webhooks).is_ok())
@@ -94,8 +94,10 @@ impl Drop for Program {
     }
 }
 
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("an address")
+/// As many different ones.
+fn free_addresses<const COUNT: usize>() -> [SocketAddr; COUNT] {
+    let listeners = [(); COUNT].map(|()| TcpListener::bind("127.0.0.1:0").expect("an address"));
+    listeners.each_ref().map(|listener| listener.local_addr().expect("an address"))
 }
 
 fn is_ready(admin: SocketAddr) -> bool {
