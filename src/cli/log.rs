@@ -103,6 +103,8 @@ impl Log {
         let is_first = waiting.lines.is_empty();
         waiting.lines.extend_from_slice(line);
         waiting.urgent |= urgent;
+        // Whoever is woken needs it, and on one core is there before we go on.
+        drop(waiting);
         if is_first || urgent {
             self.changed.notify_all();
         }

@@ -92,7 +92,7 @@ impl Inbox {
             Haste::Soon => waiting.soon.push(work),
         }
         if waiting.count() >= ENOUGH {
-            self.begin(&mut waiting);
+            self.begin(waiting);
         } else if haste == Haste::Now {
             self.gather(&mut waiting);
         } else {
@@ -117,12 +117,13 @@ impl Inbox {
     fn lingers_until(&self) -> Option<Instant> {
         let mut waiting = self.lock();
         let until = waiting.lingers_since.map(|since| since + LINGER);
-        match until {
-            Some(until) if Instant::now() < until => return Some(until),
-            Some(_) => self.begin(&mut waiting),
-            None => {}
+        if until.is_some_and(|until| Instant::now() < until) {
+            return until;
         }
         waiting.lingering = false;
+        if until.is_some() {
+            self.begin(waiting);
+        }
         None
     }
 
@@ -151,7 +152,7 @@ impl Inbox {
         waiting.claim = Some(claim);
         waiting.claim_now |= now;
         if waiting.claim_now {
-            self.begin(&mut waiting);
+            self.begin(waiting);
         }
     }
 
@@ -174,7 +175,7 @@ impl Inbox {
         let mut waiting = self.lock();
         waiting.claim_now = true;
         if waiting.claim.is_some() {
-            self.begin(&mut waiting);
+            self.begin(waiting);
         }
     }
 
@@ -183,7 +184,7 @@ impl Inbox {
         let mut waiting = self.lock();
         waiting.closed = true;
         waiting.closing = reply.or(waiting.closing.take());
-        self.begin(&mut waiting);
+        self.begin(waiting);
     }
 
     /// What is to be written together; none if nothing is, for as long as `patience`.
@@ -225,12 +226,14 @@ impl Inbox {
             tokio::task::yield_now().await;
             let mut waiting = inbox.lock();
             waiting.gathering = false;
-            inbox.begin(&mut waiting);
+            inbox.begin(waiting);
         });
     }
 
-    fn begin(&self, waiting: &mut Waiting) {
+    fn begin(&self, mut waiting: MutexGuard<'_, Waiting>) {
         waiting.begin = true;
+        // Whoever is woken needs it, and on one core is there before we go on.
+        drop(waiting);
         self.ready.notify_one();
     }
 
