@@ -242,13 +242,17 @@ impl Store {
         self.write(Haste::Now, move |group| sweep::forget(group, &after, remember, now)).await.flatten()
     }
 
-    /// Looks whether the disk has so many bytes left (none goes by its size), and which sources have something to deliver.
+    /// Looks whether the disk has so many bytes left (none goes by its size), which sources have something to deliver, and
+    /// what has waited for longest.
     pub async fn look_around(&self, least_free: Option<u64>) {
         let shared = self.shared.clone();
         // A file system may take its time.
         let _ = tokio::task::spawn_blocking(move || shared.look_at_disk(least_free)).await;
-        if let Some(sources) = self.write(Haste::Now, |group| read::waiting_sources(&group.transaction)).await {
+        let look =
+            |group: &mut Group<'_>| Ok((read::waiting_sources(&group.transaction)?, read::oldest(&group.transaction)?));
+        if let Some((sources, oldest)) = self.write(Haste::Now, look).await {
             *self.shared.waiting_sources() = sources;
+            self.shared.queue().oldest = oldest;
         }
     }
 
@@ -273,7 +277,6 @@ impl Store {
         let Looks::Server { lease, .. } = &self.shared.looks_into else { return None };
         let lease = lease.clone();
         let seen = self.write(Haste::Now, move |group| postgres::heartbeat(group, &lease, &sign)).await.flatten()?;
-        self.shared.queue().oldest = seen.oldest;
         *self.shared.pauses() = seen.pauses;
         *lock(&self.shared.replicas) = seen.replicas;
         Some(seen.keys)

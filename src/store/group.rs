@@ -50,7 +50,6 @@ pub struct Done {
     pub change: Change,
     /// All that there is, where others change it too.
     pub totals: Option<Change>,
-    pub oldest: Option<Millis>,
     pub due: bool,
     pub erased: bool,
     /// What is to follow now that it is on disk.
@@ -88,7 +87,7 @@ impl<'a> Group<'a> {
             taken?;
         }
         let Self { change, due, erased, afterwards, .. } = self;
-        Ok(Done { change, totals: None, oldest: None, due, erased, afterwards })
+        Ok(Done { change, totals: None, due, erased, afterwards })
     }
 
     /// Keeps an event, and answers once that is on disk.
@@ -152,10 +151,4 @@ impl<'a> Group<'a> {
         }
         if self.queue.disk_full { Err(Unavailable::DiskFull) } else { Ok(()) }
     }
-}
-
-/// When the oldest event with an unfinished delivery was accepted.
-pub fn oldest(connection: &Connection<'_>) -> Result<Option<Millis>> {
-    let sql = "SELECT received_at FROM events WHERE id = (SELECT min(event) FROM deliveries WHERE state < 2)";
-    connection.first(sql, &[], |row| row.get(0))
 }

@@ -21,7 +21,8 @@ pub use replica::{KeyState, Lease, Replica, Sign, heartbeat};
 pub use retention::retain;
 pub use session::{Heard, Session};
 
-use super::group::{Done, Group, oldest};
+use super::group::{Done, Group};
+use super::read::oldest;
 use super::sql::{Connection, Error, Result};
 use super::standing::Claim;
 use super::writer::Work;
@@ -134,10 +135,7 @@ fn write_within(
 ) -> Result<(Done, bool)> {
     let mut done = Group::new(Connection::Postgres(session), queue, standing).run(works, next)?;
     let tells = may_tell && done.change.new + done.change.retrying > 0;
-    let totals = replica::conclude(session, done.change, tells.then_some("due"))?;
-    done.totals = Some(totals);
-    // The exact moment comes with the next sign of life.
-    done.oldest = queue.oldest.filter(|_| totals.waiting() > 0);
+    done.totals = Some(replica::conclude(session, done.change, tells.then_some("due"))?);
     Ok((done, tells))
 }
 

@@ -11,7 +11,7 @@ pub struct Queue {
     pub retrying: i64,
     pub sending: i64,
     pub dead: i64,
-    /// When the oldest unfinished delivery was accepted.
+    /// When the oldest unfinished delivery was accepted: at the last look around, a second ago at most.
     pub oldest: Option<Millis>,
     /// Whether the store could be written of late.
     pub writable: bool,
@@ -28,11 +28,11 @@ impl Queue {
     }
 
     /// Takes what a transaction has changed, or what there is after it.
-    pub(super) fn apply(&mut self, change: Change, totals: Option<Change>, oldest: Option<Millis>) {
+    pub(super) fn apply(&mut self, change: Change, totals: Option<Change>) {
         let before = Change { new: self.new, retrying: self.retrying, sending: self.sending, dead: self.dead };
         let Change { new, retrying, sending, dead } = totals.unwrap_or(before + change);
         (self.new, self.retrying, self.sending, self.dead) = (new, retrying, sending, dead);
-        self.oldest = oldest;
+        self.oldest = self.oldest.filter(|_| self.waiting() > 0);
     }
 }
 

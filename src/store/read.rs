@@ -268,6 +268,12 @@ fn delivery(row: &Row<'_>, source: &str, pauses: &[Pause]) -> Result<RecordedDel
     })
 }
 
+/// When the oldest event with an unfinished delivery was accepted.
+pub fn oldest(connection: &Connection<'_>) -> Result<Option<Millis>> {
+    let sql = "SELECT received_at FROM events WHERE id = (SELECT min(event) FROM deliveries WHERE state < 2)";
+    connection.first(sql, &[], |row| row.get(0))
+}
+
 /// The sources that have deliveries to make: one step in an index for each, however many deliveries there are.
 pub fn waiting_sources(connection: &Connection<'_>) -> Result<Vec<String>> {
     let sql = "WITH RECURSIVE waiting (source) AS (

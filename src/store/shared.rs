@@ -96,7 +96,7 @@ impl Shared {
 
     /// Takes what a transaction has changed, all at once for whoever looks.
     pub fn apply(&self, done: &Done) {
-        self.queue().apply(done.change, done.totals, done.oldest);
+        self.queue().apply(done.change, done.totals);
     }
 }
 

@@ -8,7 +8,8 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Error, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::checkpoint::Checkpoints;
-use super::group::{Done, Group, oldest};
+use super::group::{Done, Group};
+use super::read::oldest;
 use super::sql::{self, Result};
 use super::standing::Claim;
 use super::writer::Work;
@@ -238,16 +239,40 @@ impl Sqlite {
     ) -> Result<Done> {
         // Nobody is made to wait for what could not be written a moment ago.
         self.connection.busy_timeout(if queue.writable { BUSY_TIME } else { Duration::ZERO })?;
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = Transaction::begin(&self.connection)?;
         if !queue.writable {
             // The work may have nothing to write, and would say nothing about whether that is possible.
-            transaction.pragma_update(None, "user_version", MIGRATIONS.len() as u32)?;
+            self.connection.pragma_update(None, "user_version", MIGRATIONS.len() as u32)?;
         }
-        let connection = sql::Connection::Sqlite(&transaction);
-        let mut done = Group::new(connection, queue, standing).run(works, next)?;
-        done.oldest = oldest(&sql::Connection::Sqlite(&transaction))?;
+        let done = Group::new(self.connection(), queue, standing).run(works, next)?;
         transaction.commit()?;
         Ok(done)
+    }
+}
+
+/// One that writes. It is planned once, as the statements in it are.
+struct Transaction<'a>(&'a Connection);
+
+impl<'a> Transaction<'a> {
+    fn begin(connection: &'a Connection) -> Result<Self> {
+        connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        Ok(Self(connection))
+    }
+
+    fn commit(self) -> Result<()> {
+        self.0.prepare_cached("COMMIT")?.execute([])?;
+        Ok(())
+    }
+}
+
+impl Drop for Transaction<'_> {
+    fn drop(&mut self) {
+        // SQLite may have done so by itself.
+        if !self.0.is_autocommit()
+            && let Err(error) = self.0.execute_batch("ROLLBACK")
+        {
+            tracing::debug!(%error, "a transaction cannot be taken back");
+        }
     }
 }
 

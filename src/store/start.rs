@@ -26,7 +26,8 @@ pub fn file(path: PathBuf, now: Millis, unknown: Millis) -> Result<Store, OpenEr
     }
     let recovered = database.recover(now, unknown).map_err(|error| OpenError::of(path.display(), &error))?;
     let shared = Shared::new(Looks::File(path.clone()), recovered.pauses);
-    shared.queue().apply(recovered.change, None, recovered.oldest);
+    shared.queue().apply(recovered.change, None);
+    shared.queue().oldest = recovered.oldest;
     let start = start(shared, Arc::default(), Database::Sqlite(database), unknown, lock);
     start.map_err(|error| OpenError::new(path.display(), error, NO_THREAD))
 }
@@ -41,7 +42,8 @@ pub fn server(address: &Arc<Address>, unknown: Millis) -> Result<Store, OpenErro
         .map_err(|error| OpenError::of(&address.name, &error))?
         .map_err(|version| OpenError::too_new(&address.name, version))?;
     *shared.pauses() = found.pauses;
-    shared.queue().apply(Change::default(), Some(found.totals), found.oldest);
+    shared.queue().apply(Change::default(), Some(found.totals));
+    shared.queue().oldest = found.oldest;
     let start = start(shared, inbox, Database::Postgres(Box::new(database)), unknown, ());
     start.map_err(|error| OpenError::new(&address.name, error, NO_THREAD))
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::Session;
-use crate::store::group::{Group, oldest};
+use crate::store::group::Group;
 use crate::store::sql::{Connection, Error, Result, Row, values};
 use crate::store::{Change, Pause, steer};
 use crate::units::{Millis, now};
@@ -99,7 +99,6 @@ pub struct Sign {
 /// What a sign of life brings back.
 pub struct Seen {
     pub keys: Vec<KeyState>,
-    pub oldest: Option<Millis>,
     pub pauses: Vec<Pause>,
     pub replicas: Vec<Replica>,
 }
@@ -145,7 +144,6 @@ pub fn heartbeat(group: &mut Group<'_>, lease: &Arc<Lease>, sign: &Sign) -> Resu
         keys: connection.query("SELECT key, held, throttled_until FROM novu_keys", &[], |row| {
             Ok(KeyState { key: row.get(0)?, held: row.get(1)?, throttled_until: row.get(2)? })
         })?,
-        oldest: oldest(&connection)?,
         pauses: steer::pauses(&connection)?,
         replicas: connection.query(PRESENT, &[], |row| {
             Ok(Replica { name: row.get(0)?, revision: row.get(1)?, this: row.get::<i64>(2)? == session.replica })
