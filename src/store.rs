@@ -143,15 +143,14 @@ impl Store {
         Claiming::new(claims, self.handle.inbox.clone())
     }
 
-    /// Remembers how attempts have ended, with the next write; tries until the store takes it, since an attempt that is
+    /// Remembers how attempts have ended, before long; tries until the store takes it, since an attempt that is
     /// forgotten would be made again.
     pub async fn finish(&self, ends: Vec<End>, now: Millis) {
         let mut waiting = VecDeque::from([ends]);
         while let Some(ends) = waiting.pop_front() {
             let work = ends.clone();
-            let haste = if ends.len() == 1 { Haste::Along } else { Haste::Soon };
             let finish = move |group: &mut Group<'_>| group.finish(&work, now);
-            if self.write(haste, finish).await.is_some() {
+            if self.write(Haste::Soon, finish).await.is_some() {
                 continue;
             }
             // What cannot be done keeps nothing else back.

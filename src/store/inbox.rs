@@ -16,18 +16,14 @@ const ENOUGH: usize = 64;
 const FEW: usize = 8;
 /// The most that one transaction takes.
 const GROUP: usize = 256;
-/// So many small works go along with a few webhooks.
-const ALONG: usize = 4;
 /// How long a work that nobody is in a hurry for waits for others.
-const LINGER: Duration = Duration::from_millis(5);
+const LINGER: Duration = Duration::from_millis(20);
 
 /// When a work is to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Haste {
     /// Somebody waits for it.
     Now,
-    /// With the next ones. It is small.
-    Along,
     /// With the next ones, if they are more than a few: those would wait for it.
     Soon,
 }
@@ -42,7 +38,6 @@ pub struct Inbox {
 struct Waiting {
     /// What somebody waits for.
     now: Vec<Work>,
-    along: Vec<Work>,
     soon: Vec<Work>,
     /// It takes what is due as soon as something is.
     claim: Option<Claim>,
@@ -61,7 +56,7 @@ struct Waiting {
 
 impl Waiting {
     fn count(&self) -> usize {
-        self.now.len() + self.along.len() + self.soon.len()
+        self.now.len() + self.soon.len()
     }
 }
 
@@ -88,7 +83,6 @@ impl Inbox {
         }
         match haste {
             Haste::Now => waiting.now.push(work),
-            Haste::Along => waiting.along.push(work),
             Haste::Soon => waiting.soon.push(work),
         }
         if waiting.count() >= ENOUGH {
@@ -197,17 +191,15 @@ impl Inbox {
         }
         let first = waiting.now.len().min(GROUP);
         let few = (1..FEW).contains(&first);
-        let along = waiting.along.len().min(if few { ALONG } else { GROUP - first });
-        let soon = if few { 0 } else { waiting.soon.len().min(GROUP - first - along) };
+        let soon = if few { 0 } else { waiting.soon.len().min(GROUP - first) };
         let mut works: Vec<Work> = waiting.now.drain(..first).collect();
-        works.extend(waiting.along.drain(..along));
         works.extend(waiting.soon.drain(..soon));
         let is_last = waiting.count() == 0;
         // Just after a few webhooks is the time for what would be written before long.
         let lingers = few && !waiting.closed && waiting.lingers_since.is_none_or(|since| since.elapsed() < LINGER / 2);
         let is_due = few && waiting.claim_now && waiting.claim.is_some();
         waiting.begin = !waiting.now.is_empty() || is_due || !is_last && !lingers;
-        if waiting.along.is_empty() && waiting.soon.is_empty() {
+        if waiting.soon.is_empty() {
             waiting.lingers_since = None;
         }
         let standing = if few && !waiting.claim_now { waiting.claim.take() } else { None };
@@ -263,13 +255,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_small_goes_along_with_a_few_webhooks_and_what_is_not_lets_them_go_first() {
+    async fn what_can_wait_lets_a_few_webhooks_go_first() {
         let inbox = Arc::new(Inbox::default());
-        inbox.put(work(), Haste::Along);
         inbox.put(work(), Haste::Soon);
-        assert_eq!(take(&inbox).await, None, "they wait for others");
+        assert_eq!(take(&inbox).await, None, "it waits for others");
         inbox.put(work(), Haste::Now);
-        assert_eq!(take(&inbox).await, Some((2, true)));
+        assert_eq!(take(&inbox).await, Some((1, true)));
         assert_eq!(take(&inbox).await, None);
         tokio::time::advance(LINGER).await;
         assert_eq!(take(&inbox).await, Some((1, false)));
@@ -333,7 +324,7 @@ mod tests {
     async fn many_webhooks_share_a_write_with_all_that_waits() {
         let inbox = Arc::new(Inbox::default());
         inbox.put(work(), Haste::Soon);
-        inbox.put(work(), Haste::Along);
+        inbox.put(work(), Haste::Soon);
         (0..FEW).for_each(|_| inbox.put(work(), Haste::Now));
         assert_eq!(take(&inbox).await, Some((FEW + 2, false)));
     }
