@@ -60,6 +60,9 @@ impl End {
 }
 
 /// An attempt that was taken over since, or whose end is known, changes nothing.
+///
+/// `state + 0` is no state that an index knows: PostgreSQL would look through all that is being sent, and was, for a row that
+/// it can find by its key.
 pub fn finish(group: &mut Group<'_>, end: &End, now: Millis) -> Result<()> {
     let &End { id, event, attempt, ref step } = end;
     let (connection, change) = (&group.transaction, &mut group.change);

@@ -1,4 +1,4 @@
-//! What a gateway finds when it starts: a schema that others have brought further, and much that waits.
+//! What a gateway finds in its database, and how: a schema that others have brought further, and much that waits.
 
 use crate::harness::{Gateway, Place, WELCOME, sample};
 use crate::novu::Novu;
@@ -84,4 +84,21 @@ fn a_start_knows_what_waits_and_what_comes_does_not_wait_for_it() {
     gateway.wait_for("deskbell_deliveries_total{outcome=\"delivered\",route=\"welcome\"}", 1.0);
     assert_eq!(novu.requests().len(), 2);
     assert_eq!(gateway.metric(waiting), Some(WAITING as f64));
+}
+
+#[test]
+fn what_has_ended_is_found_by_its_key_and_not_among_all_that_was_sent() {
+    let novu = Novu::start();
+    let place = Place::new(novu.address, WELCOME);
+    let gateway = place.start();
+    for number in 0..100 {
+        deliver(&gateway, &novu, &format!("msg_{number}"), number + 1);
+    }
+    // Whoever leaves tells the server what it has done.
+    assert_eq!(gateway.stop(), Some(0));
+    let looks = place.store.number(
+        "SELECT sum(idx_scan) FROM pg_stat_user_indexes WHERE indexrelname IN ('deliveries_sending', 'deliveries_unfinished')",
+    );
+    // The age of the queue is looked for there once a second; each of a hundred ends was as well.
+    assert!(looks < 100, "{looks}");
 }
