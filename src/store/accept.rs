@@ -86,22 +86,22 @@ pub fn accept(
     queue_limit: u64,
 ) -> Result<std::result::Result<Arrived, Unavailable>> {
     let Arrival { source, id: event_id, kind, received_at, body, revision, sensitive, deliveries } = arrival;
-    if let Some((id, revision)) = known(&group.transaction, source, event_id)? {
-        let (routes, has_dead) = (routes(&group.transaction, id)?, has_dead(&group.transaction, id)?);
-        return Ok(Ok(Arrived::Duplicate { routes, revision, has_dead }));
-    }
     if is_remembered(&group.transaction, source, event_id)? {
         return Ok(Ok(Arrived::Duplicate { routes: Vec::new(), revision: revision.clone(), has_dead: false }));
     }
     if let Err(unavailable) = group.room_for(deliveries.len(), queue_limit) {
-        return Ok(Err(unavailable));
+        return Ok(duplicate(&group.transaction, arrival)?.ok_or(unavailable));
     }
     let Packed { bytes, unpacked } = body;
-    let id = group.transaction.insert(
+    let inserted = group.transaction.insert(
         "INSERT INTO events (source, event_id, type, received_at, revision, sensitive, body, unpacked)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING",
         values![&**source, event_id, kind, received_at, revision, sensitive, bytes, unpacked],
     )?;
+    let Some(id) = inserted else {
+        // Where others write as well, it may be gone by now.
+        return Ok(duplicate(&group.transaction, arrival)?.ok_or(Unavailable::NotWritable));
+    };
     for (number, start) in deliveries.iter().enumerate() {
         let place = Place { event: id, number };
         if group.has_room(source, start)? {
@@ -113,6 +113,13 @@ pub fn accept(
         }
     }
     Ok(Ok(Arrived::Accepted))
+}
+
+/// What was decided about an event that is here already.
+pub fn duplicate(connection: &Connection<'_>, arrival: &Arrival) -> Result<Option<Arrived>> {
+    let Some((event, revision)) = known(connection, &arrival.source, &arrival.id)? else { return Ok(None) };
+    let (routes, has_dead) = (routes(connection, event)?, has_dead(connection, event)?);
+    Ok(Some(Arrived::Duplicate { routes, revision, has_dead }))
 }
 
 /// How a delivery starts: due, or dead if it cannot be sent as it is.

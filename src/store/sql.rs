@@ -120,17 +120,17 @@ impl Connection<'_> {
         }
     }
 
-    /// Adds a row, and gives its key.
-    pub fn insert(&self, sql: &str, values: &[&dyn Value]) -> Result<i64> {
+    /// Adds a row, and gives its key. None if it is in conflict with one that is there, and nothing is to be done then.
+    pub fn insert(&self, sql: &str, values: &[&dyn Value]) -> Result<Option<i64>> {
         match self {
             Self::Sqlite(connection) => {
-                connection.prepare_cached(sql)?.execute(sqlite(values))?;
-                Ok(connection.last_insert_rowid())
+                let added = connection.prepare_cached(sql)?.execute(sqlite(values))?;
+                Ok((added > 0).then(|| connection.last_insert_rowid()))
             }
-            Self::Postgres(session) => session
-                .query(&format!("{sql} RETURNING id"), values)?
-                .first()
-                .map_or(Err(Error::Damaged), |row| Ok(row.try_get(0)?)),
+            Self::Postgres(session) => {
+                let added = session.query(&format!("{sql} RETURNING id"), values)?;
+                Ok(added.first().map(|row| row.try_get(0)).transpose()?)
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use tokio_postgres::Row;
 
 use super::session::Session;
-use crate::store::accept::{Arrival, Arrived, accept};
+use crate::store::accept::{Arrival, Arrived, accept, duplicate};
 use crate::store::claim::{Claimed, Due, Lane, claimed, due_of};
 use crate::store::finish::{End, Step, erase_sensitive, finish};
 use crate::store::group::Group;
@@ -50,8 +50,11 @@ pub fn accept_all(group: &mut Group<'_>, session: &Session, arrivals: &[(&Arriva
         let identity = arrival.identity();
         match is_kept.contains(&identity) && done.insert(identity) {
             true => Ok(Ok(Arrived::Accepted)),
-            // It was here before, has no room, or another gateway was faster.
-            false => accept(group, arrival, *queue_limit),
+            // It was here before, or another gateway was faster; or it has no room.
+            false => match duplicate(&group.transaction, arrival)? {
+                Some(duplicate) => Ok(Ok(duplicate)),
+                None => accept(group, arrival, *queue_limit),
+            },
         }
     });
     outcomes.collect()
