@@ -61,10 +61,15 @@ impl Bench {
 
     /// Starts a server with nothing kept.
     pub fn start(&self, server: Server) -> Running {
+        self.start_with(server, &self.novu)
+    }
+
+    /// The same with another Novu.
+    pub fn start_with(&self, server: Server, novu: &Novu) -> Running {
         let folder = tempfile::tempdir_in(self.folder.path()).expect("a folder");
         let program = match server {
-            Server::Limit(name) => Program::limit(&self.cores, name, self.novu.address, folder.path()),
-            Server::Gateway(rules) => self.gateway(rules, folder.path()),
+            Server::Limit(name) => Program::limit(&self.cores, name, novu.address, folder.path()),
+            Server::Gateway(rules) => self.gateway(rules, novu, folder.path()),
         };
         Running { program, _folder: Some(folder) }
     }
@@ -72,11 +77,11 @@ impl Bench {
     /// Starts a gateway on a store that is there.
     pub fn start_on(&self, rules: Rules, store: &Path) -> Running {
         let folder = store.parent().expect("a folder");
-        Running { program: self.gateway(rules, folder), _folder: None }
+        Running { program: self.gateway(rules, &self.novu, folder), _folder: None }
     }
 
-    fn gateway(&self, rules: Rules, folder: &Path) -> Program {
-        fs::write(folder.join("routes.yaml"), rules.text(self.novu.address)).expect("the rules");
+    fn gateway(&self, rules: Rules, novu: &Novu, folder: &Path) -> Program {
+        fs::write(folder.join("routes.yaml"), rules.text(novu.address)).expect("the rules");
         Program::gateway(&self.cores, folder, None)
     }
 
@@ -103,19 +108,25 @@ impl Bench {
 
     /// Sends for a short while, and waits until Novu has it all, if it comes there.
     pub fn warm_up(&self, program: &Program, connections: usize, webhooks: &Webhooks, delivers: bool) {
+        let to = if delivers { Some(&self.novu) } else { None };
         self.novu.reset(Duration::ZERO);
-        let sent = load::as_fast_as_possible(program.webhooks, connections, webhooks, WARM_UP);
-        if delivers {
-            self.novu.wait_for(sent.count);
-        }
-        // What was delivered is noted as well.
-        thread::sleep(Duration::from_millis(100));
+        warm_up(program, connections, webhooks, to);
         self.novu.reset(Duration::ZERO);
     }
 
     pub fn send(&self, program: &Program, connections: usize, webhooks: &Webhooks) -> Sent {
         load::as_fast_as_possible(program.webhooks, connections, webhooks, self.time)
     }
+}
+
+/// Sends for a short while, and waits until this Novu has it all.
+pub fn warm_up(program: &Program, connections: usize, webhooks: &Webhooks, to: Option<&Novu>) {
+    let sent = load::as_fast_as_possible(program.webhooks, connections, webhooks, WARM_UP);
+    if let Some(novu) = to {
+        novu.wait_for(sent.count);
+    }
+    // What was delivered is noted as well.
+    thread::sleep(Duration::from_millis(100));
 }
 
 /// A server with its folder, both gone in the end.

@@ -16,6 +16,10 @@ use crate::wire::Messages;
 /// No server here takes this long.
 const PATIENCE: Duration = Duration::from_secs(20);
 const STACK: usize = 128 * 1024;
+/// So many webhooks go to one server, and then to the next.
+pub const TURN: u32 = 500;
+/// What a server has left to do is done before the next one has its turn.
+const SETTLE: Duration = Duration::from_millis(200);
 
 /// A connection that is kept, as Svix keeps its own.
 struct Client {
@@ -50,8 +54,8 @@ pub struct Sent {
 
 /// Sends the next webhook on each connection as soon as the last one is answered.
 pub fn as_fast_as_possible(server: SocketAddr, connections: usize, webhooks: &Webhooks, time: Duration) -> Sent {
-    let counts = on_each(server, connections, webhooks, |client, start| {
-        let mut count = 0;
+    let counts = on_each(&[server], connections, webhooks, |clients, start| {
+        let (client, mut count) = (&mut clients[0], 0);
         while start.elapsed() < time {
             client.webhooks.sign();
             client.send();
@@ -64,48 +68,53 @@ pub fn as_fast_as_possible(server: SocketAddr, connections: usize, webhooks: &We
     Sent { started, count: counts.iter().map(|(_, count, _)| count).sum(), took: ended - started }
 }
 
-/// Sends so many webhooks a second, whatever becomes of those before. How long each took, counted from when it was due:
-/// one that waits for a free connection is late as well.
+/// Sends so many webhooks a second, whatever becomes of those before, to servers that take turns: what else the machine does
+/// meets them alike. How long each webhook took, for each of the servers and counted from when it was due: one that waits
+/// for a free connection is late as well.
 pub fn at_a_rate(
-    server: SocketAddr,
+    servers: &[SocketAddr],
     connections: usize,
     webhooks: &Webhooks,
     rate: u32,
-    time: Duration,
-) -> Vec<Duration> {
+    turns: u32,
+) -> Vec<Vec<Duration>> {
     let (next, step) = (AtomicU32::new(0), Duration::from_secs(1) / rate);
-    let times = on_each(server, connections, webhooks, |client, start| {
+    let of_each = on_each(servers, connections, webhooks, |clients, start| {
         machine::wake_on_time();
-        let mut times = Vec::new();
+        let mut times: Vec<Vec<Duration>> = vec![Vec::new(); clients.len()];
         loop {
-            let due = step * next.fetch_add(1, Ordering::Relaxed);
-            if due >= time {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let turn = number / TURN;
+            if turn as usize / clients.len() >= turns as usize {
                 return times;
             }
-            client.webhooks.sign();
+            let server = turn as usize % clients.len();
+            let due = step * number + SETTLE * turn;
+            clients[server].webhooks.sign();
             thread::sleep(due.saturating_sub(start.elapsed()));
-            client.send();
-            times.push(start.elapsed() - due);
+            clients[server].send();
+            times[server].push(start.elapsed() - due);
         }
     });
-    times.concat()
+    let of_server = |server: usize| of_each.iter().flat_map(|times| times[server].clone()).collect();
+    (0..servers.len()).map(of_server).collect()
 }
 
-/// Does this on so many connections at once, which all start at the same moment.
+/// Does this so many times at once, each with a connection to each of the servers. All start at the same moment.
 fn on_each<T: Send>(
-    server: SocketAddr,
+    servers: &[SocketAddr],
     connections: usize,
     webhooks: &Webhooks,
-    work: impl Fn(&mut Client, Instant) -> T + Sync,
+    work: impl Fn(&mut [Client], Instant) -> T + Sync,
 ) -> Vec<T> {
     let (connected, begun) = (Barrier::new(connections + 1), Barrier::new(connections + 1));
     let start = std::sync::OnceLock::new();
     thread::scope(|scope| {
         let run = || {
-            let mut client = Client::new(server, webhooks.another());
+            let mut clients: Vec<_> = servers.iter().map(|server| Client::new(*server, webhooks.another())).collect();
             connected.wait();
             begun.wait();
-            work(&mut client, *start.get().expect("the start"))
+            work(&mut clients, *start.get().expect("the start"))
         };
         let spawn = |_| thread::Builder::new().stack_size(STACK).spawn_scoped(scope, run).expect("a thread");
         let threads: Vec<_> = (0..connections).map(spawn).collect();

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::bench::{Bench, CONNECTIONS, Figures, Running, Server, per_second};
+use crate::bench::{Bench, CONNECTIONS, Figures, Running, Server, per_second, warm_up};
 use crate::load;
+use crate::novu::Novu;
 use crate::rules::Rules;
 use crate::store::Full;
 use crate::together::{erased, together};
@@ -23,7 +24,6 @@ const REMEMBERED: Full = Full::Remembered { delivered: 100_000, forgotten: 10_00
 const MANY: usize = 48;
 
 const STEADY_RATE: u32 = 1_000;
-const STEADY_CONNECTIONS: usize = 64;
 const SLOW: Duration = Duration::from_millis(150);
 const LARGE: usize = 300_000;
 
@@ -37,7 +37,7 @@ const fn measurement(name: &'static str, run: fn(&Bench) -> Figures) -> Measurem
 }
 
 /// In the order in which a round does them: what is compared stands together.
-pub const MEASUREMENTS: [Measurement; 28] = [
+pub const MEASUREMENTS: [Measurement; 26] = [
     measurement("verify", |bench| answered(bench, Server::Limit("verify"), CONNECTIONS, USUAL)),
     measurement("proxy", |bench| delivered(bench, Server::Limit("proxy"), CONNECTIONS, USUAL)),
     measurement("journal", |bench| delivered(bench, Server::Limit("journal"), CONNECTIONS, USUAL)),
@@ -50,9 +50,7 @@ pub const MEASUREMENTS: [Measurement; 28] = [
     measurement("gateway, many routes", |bench| delivered(bench, Server::Gateway(MANY_ROUTES), CONNECTIONS, USUAL)),
     measurement("journal, large", |bench| delivered(bench, Server::Limit("journal"), CONNECTIONS, LARGE)),
     measurement("gateway, large", |bench| delivered(bench, Server::Gateway(PLAIN), CONNECTIONS, LARGE)),
-    measurement("journal, steady", |bench| steady(bench, Server::Limit("journal"), Duration::ZERO)),
-    measurement("gateway, steady", |bench| steady(bench, Server::Gateway(PLAIN), Duration::ZERO)),
-    measurement("gateway, slow Novu", |bench| steady(bench, Server::Gateway(PLAIN), SLOW)),
+    measurement("steady", steady),
     measurement("drain one by one", |bench| drain(bench, ONE_BY_ONE)),
     measurement("drain in bulk", |bench| drain(bench, PLAIN)),
     measurement("empty", |bench| kept(bench, bench.start(Server::Gateway(PLAIN)))),
@@ -100,15 +98,26 @@ fn delivered(bench: &Bench, server: Server, connections: usize, length: usize) -
 }
 
 /// How long an answer takes while not much is going on.
-fn steady(bench: &Bench, server: Server, delay: Duration) -> Figures {
-    let (Running { program, .. }, webhooks) = (&bench.start(server), Webhooks::new(USUAL));
-    bench.warm_up(program, CONNECTIONS, &webhooks, true);
-    bench.novu.reset(delay);
-    let time = bench.time * 2;
-    let mut times = load::at_a_rate(program.webhooks, STEADY_CONNECTIONS, &webhooks, STEADY_RATE, time);
-    times.sort_unstable();
-    let percentile = |percent: usize| times[(times.len() - 1) * percent / 100].as_secs_f64() * 1e3;
-    vec![("p50 ms", percentile(50)), ("p99 ms", percentile(99))]
+fn steady(bench: &Bench) -> Figures {
+    let (webhooks, slow) = (Webhooks::new(USUAL), Novu::start());
+    let journal = bench.start(Server::Limit("journal"));
+    let gateway = bench.start(Server::Gateway(PLAIN));
+    let on_slow_novu = bench.start_with(Server::Gateway(PLAIN), &slow);
+    for (server, novu) in [(&journal, &bench.novu), (&gateway, &bench.novu), (&on_slow_novu, &slow)] {
+        novu.reset(Duration::ZERO);
+        warm_up(&server.program, CONNECTIONS, &webhooks, Some(novu));
+    }
+    slow.reset(SLOW);
+    let turns = 2 * (bench.time.as_secs_f64() * f64::from(STEADY_RATE / load::TURN)).ceil() as u32;
+    let servers = [&journal, &gateway, &on_slow_novu].map(|server| server.program.webhooks);
+    let times = load::at_a_rate(&servers, CONNECTIONS, &webhooks, STEADY_RATE, turns);
+    let figures = [("journal p50 ms", "journal p99 ms"), ("p50 ms", "p99 ms"), ("slow p50 ms", "slow p99 ms")];
+    let percentiles = |((half, most), mut times): ((_, _), Vec<Duration>)| {
+        times.sort_unstable();
+        let percentile = |percent: usize| times[(times.len() - 1) * percent / 100].as_secs_f64() * 1e3;
+        [(half, percentile(50)), (most, percentile(99))]
+    };
+    figures.into_iter().zip(times).flat_map(percentiles).collect()
 }
 
 /// How fast a backlog is delivered.
