@@ -97,7 +97,7 @@ fn delivered(bench: &Bench, server: Server, connections: usize, length: usize) -
     ]
 }
 
-/// How long an answer takes while not much is going on. One in a hundred is told by thousands of them alone.
+/// How long an answer takes while not much is going on. What the slowest in a hundred take, only many thousands tell.
 fn steady(bench: &Bench) -> Figures {
     let (webhooks, slow) = (Webhooks::new(USUAL), Novu::start());
     let journal = bench.start(Server::Limit("journal"));
