@@ -209,7 +209,7 @@ impl Metrics {
         {
             self.queue.with_label_values(&[state]).set(count);
         }
-        let age = queue.oldest.filter(|_| queue.waiting() > 0).map_or(0, |oldest| (now - oldest).max(0));
+        let age = queue.oldest.map_or(0, |oldest| (now - oldest).max(0));
         self.queue_oldest.set(age as f64 / 1000.0);
         let mut page = Vec::new();
         if let Err(error) = TextEncoder::new().encode(&self.families(replicas), &mut page) {

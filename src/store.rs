@@ -247,12 +247,18 @@ impl Store {
         let shared = self.shared.clone();
         // A file system may take its time.
         let _ = tokio::task::spawn_blocking(move || shared.look_at_disk(least_free)).await;
-        let look =
-            |group: &mut Group<'_>| Ok((read::waiting_sources(&group.transaction)?, read::oldest(&group.transaction)?));
-        if let Some((sources, oldest)) = self.write(Haste::Now, look).await {
-            *self.shared.waiting_sources() = sources;
-            self.shared.queue().oldest = oldest;
-        }
+        let shared = self.shared.clone();
+        let look = move |group: &mut Group<'_>| {
+            let (sources, oldest) = (read::waiting_sources(&group.transaction)?, read::oldest(&group.transaction)?);
+            let shared = shared.clone();
+            // Before the next transaction changes what there is.
+            group.afterwards(move || {
+                *shared.waiting_sources() = sources;
+                shared.queue().oldest = oldest;
+            });
+            Ok(())
+        };
+        self.write(Haste::Now, look).await;
     }
 
     /// The sources that had something to deliver at the last look around.
