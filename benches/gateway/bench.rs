@@ -108,7 +108,7 @@ impl Bench {
 
     /// Sends for a short while, and waits until Novu has it all, if it comes there.
     pub fn warm_up(&self, program: &Program, connections: usize, webhooks: &Webhooks, delivers: bool) {
-        let to = if delivers { Some(&self.novu) } else { None };
+        let to = delivers.then_some(&self.novu);
         self.novu.reset(Duration::ZERO);
         warm_up(program, connections, webhooks, to);
         self.novu.reset(Duration::ZERO);

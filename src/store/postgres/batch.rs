@@ -24,14 +24,17 @@ pub fn accept_all(group: &mut Group<'_>, session: &Session, arrivals: &[(&Arriva
     let mut new = fresh(session, arrivals)?;
     // Whoever brings the same ones at the same time locks them in the same order.
     new.sort_by_key(|index| arrivals[*index].0.identity());
-    let mut room = Vec::with_capacity(new.len());
+    let (mut room, mut refused) = (Vec::with_capacity(new.len()), HashMap::new());
     let mut taken = 0;
     for index in new {
         let (arrival, queue_limit) = arrivals[index];
         let count = arrival.deliveries.len();
-        if group.room_for(taken + count, queue_limit).is_ok() {
-            taken += count;
-            room.push(index);
+        match group.room_for(taken + count, queue_limit) {
+            Ok(()) => {
+                taken += count;
+                room.push(index);
+            }
+            Err(unavailable) => drop(refused.insert(index, unavailable)),
         }
     }
     let keys = insert_events(session, room.iter().map(|index| arrivals[*index].0))?;
@@ -46,11 +49,14 @@ pub fn accept_all(group: &mut Group<'_>, session: &Session, arrivals: &[(&Arriva
     // Each once: a second one in the same company finds the first.
     let mut done: HashSet<Identity<'_>> = HashSet::new();
     let is_kept: HashSet<Identity<'_>> = kept.iter().map(|(_, arrival)| arrival.identity()).collect();
-    let outcomes = arrivals.iter().map(|(arrival, queue_limit)| {
+    let outcomes = arrivals.iter().enumerate().map(|(index, (arrival, queue_limit))| {
+        if let Some(unavailable) = refused.remove(&index) {
+            return Ok(Err(unavailable));
+        }
         let identity = arrival.identity();
         match is_kept.contains(&identity) && done.insert(identity) {
             true => Ok(Ok(Arrived::Accepted)),
-            // It was here before, or another gateway was faster; or it has no room.
+            // It was here before, or another gateway was faster.
             false => match duplicate(&group.transaction, arrival)? {
                 Some(duplicate) => Ok(Ok(duplicate)),
                 None => accept(group, arrival, *queue_limit),
