@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::novu::{Account, bulk as novu_bulk};
+use crate::observe::Metrics;
 use crate::settings::Settings;
 use crate::store::{BulkRoom, Claimed, Claiming, Claims, End, NextDue, Offer, Room, Step, Store};
 use crate::units::{Millis, now};
@@ -265,43 +266,43 @@ impl Deliverer {
     async fn record(&self, ended: Vec<Ended>) {
         let moment = now();
         let ends = ended.iter().map(|(claimed, step, _)| End::new(claimed, step.clone())).collect();
-        self.store.finish(ends, moment).await;
-        for (index, (claimed, step, outcome)) in ended.iter().enumerate() {
+        let (ended, metrics): (Arc<[Ended]>, _) = (ended.into(), self.attempts.metrics.clone());
+        let counted = ended.clone();
+        self.store.finish(ends, moment, move |place| count(&metrics, &counted[place], moment)).await;
+        for (index, (claimed, step, _)) in ended.iter().enumerate() {
             if index > 0 && index % AT_A_TIME == 0 {
                 // Webhooks that have come meanwhile go first.
                 tokio::task::yield_now().await;
             }
-            self.report(claimed, step, outcome, moment);
-        }
-    }
-
-    fn report(&self, claimed: &Claimed, step: &Step, outcome: &str, moment: Millis) {
-        let metrics = &self.attempts.metrics;
-        let Claimed { source, event_id: event, route, attempts: attempt, .. } = claimed;
-        match step {
-            Step::Delivered => {
-                metrics.delivered(route, moment - claimed.accepted_at);
-                tracing::info!(%source, event, %route, attempt, "delivered");
-            }
-            Step::Dead { reason, .. } => {
-                let outcome = if reason == GAVE_UP { GAVE_UP } else { outcome };
-                metrics.delivery(route, outcome);
-                tracing::warn!(%source, event, %route, attempt, reason, "dead");
-            }
-            Step::Expired => {
-                metrics.delivery(route, outcome);
-                tracing::info!(%source, event, %route, "expired");
-            }
-            Step::Again { reason, pause, .. } => {
-                tracing::debug!(%source, event, %route, attempt, reason, pause, "again")
-            }
-            Step::GivenBack { .. } => {}
+            report(claimed, step);
         }
     }
 }
 
 /// How a delivery leaves an attempt, and the outcome if it is the last one.
 type Ended = (Claimed, Step, &'static str);
+
+fn count(metrics: &Metrics, (claimed, step, outcome): &Ended, moment: Millis) {
+    match step {
+        Step::Delivered => metrics.delivered(&claimed.route, moment - claimed.accepted_at),
+        Step::Dead { reason, .. } if reason == GAVE_UP => metrics.delivery(&claimed.route, GAVE_UP),
+        Step::Dead { .. } | Step::Expired => metrics.delivery(&claimed.route, outcome),
+        Step::Again { .. } | Step::GivenBack { .. } => {}
+    }
+}
+
+fn report(claimed: &Claimed, step: &Step) {
+    let Claimed { source, event_id: event, route, attempts: attempt, .. } = claimed;
+    match step {
+        Step::Delivered => tracing::info!(%source, event, %route, attempt, "delivered"),
+        Step::Dead { reason, .. } => tracing::warn!(%source, event, %route, attempt, reason, "dead"),
+        Step::Expired => tracing::info!(%source, event, %route, "expired"),
+        Step::Again { reason, pause, .. } => {
+            tracing::debug!(%source, event, %route, attempt, reason, pause, "again")
+        }
+        Step::GivenBack { .. } => {}
+    }
+}
 
 /// Resolves once something is claimed; none if the store cannot be written.
 async fn claims(standing: &mut Option<Standing>) -> Option<Vec<Claims>> {

@@ -24,9 +24,11 @@ mod standing;
 mod start;
 mod steer;
 mod sweep;
+mod work;
 mod writer;
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -39,7 +41,7 @@ use accept::{Arrival, Arrived};
 pub use claim::{BulkRoom, Claimed, Claiming, Claims, NextDue, Offer, Room};
 pub use copy::{Copied, CopyError, copy};
 pub use finish::{End, Step};
-use group::{Accepted, Group, Reply};
+use group::{Accepted, Group};
 use inbox::{Haste, Inbox};
 pub use open::OpenError;
 use open::Place;
@@ -53,7 +55,7 @@ pub use sql::Error as ReadError;
 use standing::Claim;
 pub use steer::{Chunk, Cursor, Pause};
 pub use sweep::{Expired, Identity};
-use writer::Work;
+use work::{counted, is_forgotten, with_answer};
 
 /// How often a store that could not be written is tried again.
 const PROBE: Duration = Duration::from_secs(1);
@@ -144,17 +146,22 @@ impl Store {
     }
 
     /// Remembers how attempts have ended, before long; tries until the store takes it, since an attempt that is
-    /// forgotten would be made again.
-    pub async fn finish(&self, ends: Vec<End>, now: Millis) {
-        let mut waiting = VecDeque::from([ends]);
-        while let Some(ends) = waiting.pop_front() {
-            let work = ends.clone();
-            let finish = move |group: &mut Group<'_>| group.finish(&work, now);
-            if self.write(Haste::Soon, finish).await.is_some() {
+    /// forgotten would be made again. `count` gets the place of each, once.
+    pub async fn finish(&self, ends: Vec<End>, now: Millis, count: impl Fn(usize) + Clone + Send + 'static) {
+        let (all, ends): (_, Arc<[End]>) = (0..ends.len(), ends.into());
+        let mut waiting = VecDeque::from([all]);
+        while let Some(range) = waiting.pop_front() {
+            let (ends, these, count) = (ends.clone(), range.clone(), count.clone());
+            let finish = move |group: &mut Group<'_>| {
+                group.finish(&ends[these.clone()], now)?;
+                Ok(these.clone())
+            };
+            let count = move |ended: &Range<usize>| ended.clone().for_each(&count);
+            if self.write(Haste::Soon, counted(finish, count)).await.is_some() {
                 continue;
             }
             // What cannot be done keeps nothing else back.
-            waiting.extend(ends.into_iter().map(|end| vec![end]));
+            waiting.extend(range.map(|place| place..place + 1));
             tokio::time::sleep(PROBE).await;
         }
     }
@@ -180,9 +187,15 @@ impl Store {
     ///
     /// # Errors
     /// The store cannot be written.
-    pub async fn drop_chunk(&self, filter: Filter, after: Cursor, now: Millis) -> Result<Chunk, Unavailable> {
-        let dropped = self.write(Haste::Now, move |group| steer::drop_chunk(group, &filter, after, now)).await;
-        dropped.ok_or(Unavailable::NotWritable)
+    pub async fn drop_chunk(
+        &self,
+        filter: Filter,
+        after: Cursor,
+        now: Millis,
+        count: impl Fn(&Chunk) + Clone + Send + 'static,
+    ) -> Result<Chunk, Unavailable> {
+        let drop = move |group: &mut Group<'_>| steer::drop_chunk(group, &filter, after, now);
+        self.write(Haste::Now, counted(drop, count)).await.ok_or(Unavailable::NotWritable)
     }
 
     /// Keeps back what a route or source has to deliver, from now on. When this returns, no further attempt begins.
@@ -225,8 +238,13 @@ impl Store {
 
     /// Ends the next deliveries that became too old while they waited. Whether there may be more; none if the store
     /// cannot be written.
-    pub async fn expire(&self, now: Millis) -> Option<(Vec<Expired>, bool)> {
-        self.write(Haste::Now, move |group| sweep::expire(group, now)).await
+    pub async fn expire(
+        &self,
+        now: Millis,
+        count: impl Fn(&Expired) + Clone + Send + 'static,
+    ) -> Option<(Vec<Expired>, bool)> {
+        let count = move |(expired, _): &(Vec<Expired>, bool)| expired.iter().for_each(&count);
+        self.write(Haste::Now, counted(move |group| sweep::expire(group, now), count)).await
     }
 
     /// Erases what has ended for as long as `retention`, among the events behind the key `after`. Where to go on, until
@@ -371,27 +389,4 @@ impl Store {
     pub fn find(&self, filter: &Filter, limit: usize) -> Result<Found, ReadError> {
         self.shared.look(|connection| read::find(connection, filter, &self.pauses(), limit))
     }
-}
-
-/// A work, and what it answers once that is on disk.
-fn with_answer<T, W>(mut work: W) -> (Work, oneshot::Receiver<T>)
-where
-    T: Send + 'static,
-    W: FnMut(&mut Group<'_>) -> sql::Result<T> + Send + 'static,
-{
-    let (reply, answer) = oneshot::channel();
-    let reply = Arc::new(Mutex::new(Some(reply)));
-    let work = move |group: &mut Group<'_>| {
-        if !is_forgotten(group, &reply) {
-            let answer = work(group)?;
-            group.answer(&reply, answer);
-        }
-        Ok(())
-    };
-    (Box::new(work), answer)
-}
-
-/// Whoever has stopped waiting for a server was told that it is not done.
-fn is_forgotten<T>(group: &Group<'_>, reply: &Reply<T>) -> bool {
-    !group.transaction.is_alone() && lock(reply).as_ref().is_none_or(oneshot::Sender::is_closed)
 }

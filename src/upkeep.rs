@@ -88,18 +88,17 @@ impl Upkeep {
             let mut more = true;
             while more {
                 let started = Instant::now();
-                let step = self.store.expire(now()).await;
+                let metrics = self.metrics.clone();
+                let count = move |Expired { route, .. }: &Expired| metrics.delivery(route, "expired");
+                let step = self.store.expire(now(), count).await;
                 more = step.as_ref().is_some_and(|(_, more)| *more);
-                step.iter().flat_map(|(expired, _)| expired).for_each(|delivery| self.report_expired(delivery));
+                for Expired { source, event_id: event, route } in step.iter().flat_map(|(expired, _)| expired) {
+                    tracing::info!(%source, event, %route, "expired");
+                }
                 rest(started).await;
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
-    }
-
-    fn report_expired(&self, Expired { source, event_id: event, route }: &Expired) {
-        self.metrics.delivery(route, "expired");
-        tracing::info!(%source, event, %route, "expired");
     }
 
     async fn retain(&self) {

@@ -12,7 +12,7 @@ use super::refusal::Refusal;
 use crate::clerk;
 use crate::http::{self, Answer};
 use crate::replay::{Replayer, Trouble};
-use crate::store::{Again, Filter, Pause, State};
+use crate::store::{Again, Chunk, Filter, Pause, State};
 use crate::units::now;
 
 /// A filter has a few hundred bytes.
@@ -74,10 +74,12 @@ impl Admin {
         let (mut dropped, mut sending, mut next) = (BTreeMap::new(), 0, Some((0, 0)));
         let mut ended = Ok(());
         while let Some(after) = next {
-            match self.store()?.drop_chunk(criteria.filter.clone(), after, now()).await {
+            let metrics = self.metrics.clone();
+            let count =
+                move |chunk: &Chunk| chunk.dropped.iter().for_each(|(route, count)| metrics.cancelled(route, *count));
+            match self.store()?.drop_chunk(criteria.filter.clone(), after, now(), count).await {
                 Ok(chunk) => {
                     for (route, count) in chunk.dropped {
-                        self.metrics.cancelled(&route, count);
                         *dropped.entry(route).or_insert(0) += count;
                     }
                     sending += chunk.sending;

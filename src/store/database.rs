@@ -6,7 +6,7 @@ use super::postgres::{self, Postgres};
 use super::sql::{Error, Result};
 use super::sqlite::{self, Sqlite};
 use super::standing::Claim;
-use super::writer::Work;
+use super::work::Work;
 use crate::units::Millis;
 
 pub enum Database {

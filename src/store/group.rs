@@ -1,8 +1,6 @@
 //! A transaction for all that waits, and what it does besides.
 
-use std::sync::{Arc, Mutex};
-
-use tokio::sync::oneshot;
+use std::sync::Arc;
 
 use super::accept::{self, Arrival, Arrived};
 use super::finish::{self, End};
@@ -10,7 +8,7 @@ use super::postgres::{Session, batch};
 use super::shared::lock;
 use super::sql::{Connection, Result};
 use super::standing::Claim;
-use super::writer::Work;
+use super::work::{Reply, Work};
 use super::{Change, Queue, Unavailable};
 use crate::units::Millis;
 
@@ -29,6 +27,7 @@ pub struct Group<'a> {
     arrivals: Vec<Waiting>,
     /// Ends of attempts that it is to remember together, and when.
     ends: Vec<(Vec<End>, Millis)>,
+    counts: Vec<Count>,
     afterwards: Vec<Box<dyn FnOnce()>>,
 }
 
@@ -42,8 +41,8 @@ struct Waiting {
 /// What becomes of an event.
 pub type Accepted = std::result::Result<Arrived, Unavailable>;
 
-/// Where an answer goes, once.
-pub type Reply<T> = Arc<Mutex<Option<oneshot::Sender<T>>>>;
+/// Counts what a transaction has ended.
+pub type Count = Box<dyn FnOnce()>;
 
 /// What one transaction has done.
 pub struct Done {
@@ -52,6 +51,7 @@ pub struct Done {
     pub totals: Option<Change>,
     pub due: bool,
     pub erased: bool,
+    pub counts: Vec<Count>,
     /// What is to follow now that it is on disk.
     pub afterwards: Vec<Box<dyn FnOnce()>>,
 }
@@ -67,6 +67,7 @@ impl<'a> Group<'a> {
             standing,
             arrivals: Vec::new(),
             ends: Vec::new(),
+            counts: Vec::new(),
             afterwards: Vec::new(),
         }
     }
@@ -86,8 +87,8 @@ impl<'a> Group<'a> {
             *self.standing = Some(claim);
             taken?;
         }
-        let Self { change, due, erased, afterwards, .. } = self;
-        Ok(Done { change, totals: None, due, erased, afterwards })
+        let Self { change, due, erased, counts, afterwards, .. } = self;
+        Ok(Done { change, totals: None, due, erased, counts, afterwards })
     }
 
     /// Keeps an event, and answers once that is on disk.
@@ -135,6 +136,11 @@ impl<'a> Group<'a> {
     pub fn answer<T: 'static>(&mut self, reply: &Reply<T>, answer: T) {
         let reply = reply.clone();
         self.afterwards(move || drop(lock(&reply).take().map(|reply| reply.send(answer))));
+    }
+
+    /// Counts something once the transaction is on disk. It is seen together with what the queue is then.
+    pub fn count(&mut self, what: impl FnOnce() + 'static) {
+        self.counts.push(Box::new(what));
     }
 
     /// Does this once the transaction is on disk.

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::standing::Claim;
-use super::writer::Work;
+use super::work::Work;
 
 /// So many works are worth a write, whatever else is about to come.
 const ENOUGH: usize = 64;

@@ -25,7 +25,7 @@ use super::group::{Done, Group};
 use super::read::oldest;
 use super::sql::{Connection, Error, Result};
 use super::standing::Claim;
-use super::writer::Work;
+use super::work::Work;
 use super::{Change, Pause, Queue, steer};
 use crate::units::Millis;
 

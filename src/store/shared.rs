@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::group::{Done, Group};
+use super::group::{Count, Group};
 use super::inbox::{Haste, Inbox};
 use super::postgres::{Heard, Lease, Reader, Replica};
 use super::sql::{Connection, Result};
-use super::{Pause, Queue, disk, sqlite, steer};
+use super::{Change, Pause, Queue, disk, sqlite, steer};
 
 pub struct Shared {
     pub looks_into: Looks,
@@ -94,9 +94,11 @@ impl Shared {
         }
     }
 
-    /// Takes what a transaction has changed, all at once for whoever looks.
-    pub fn apply(&self, done: &Done) {
-        self.queue().apply(done.change, done.totals);
+    /// Takes what a transaction has changed, and counts what it has ended: all at once for whoever looks at the queue.
+    pub fn apply(&self, change: Change, totals: Option<Change>, counts: Vec<Count>) {
+        let mut queue = self.queue();
+        counts.into_iter().for_each(|count| count());
+        queue.apply(change, totals);
     }
 }
 

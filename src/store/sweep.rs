@@ -18,7 +18,7 @@ const SWEEP_STEP: usize = 500;
 const ERASE_TIME: Duration = Duration::from_millis(2);
 
 /// A delivery that became too old while it waited.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Expired {
     pub source: String,
     pub event_id: String,

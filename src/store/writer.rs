@@ -5,18 +5,15 @@ use std::time::{Duration, Instant};
 
 use super::PROBE;
 use super::database::{self, Database};
-use super::group::Group;
 use super::inbox::{self, Inbox};
 use super::shared::Shared;
 use super::sql::{Error, Result};
 use super::standing::Claim;
+use super::work::Work;
 use crate::units::{Millis, now};
 
 /// What is erased may stand in the log of changes for this long. Emptying it costs milliseconds.
 const EMPTY_LOG_EVERY: Duration = Duration::from_secs(1);
-
-/// Something to be done within a transaction; once more in another one, if the first has failed because of something else.
-pub type Work = Box<dyn FnMut(&mut Group<'_>) -> Result<()> + Send>;
 
 /// Runs until the store is closed, or nobody has a handle to it any more.
 pub fn write_groups(database: Database, inbox: &Arc<Inbox>, shared: &Shared, unknown: Millis) {
@@ -91,7 +88,7 @@ impl Writer<'_> {
     ) -> Result<bool> {
         let queue = *self.shared.queue();
         let done = self.database.write(works, queue, standing, next)?;
-        self.shared.apply(&done);
+        self.shared.apply(done.change, done.totals, done.counts);
         self.erased |= done.erased;
         done.afterwards.into_iter().for_each(|reply| reply());
         standing.take().into_iter().for_each(Claim::answer);
