@@ -178,6 +178,7 @@ fn what_novu_never_takes_is_not_to_come_again() {
     let answer = gateway.send("msg_1", &sample("user.created"));
     rejected(&answer);
     assert!(answer.body.contains("`welcome` (status_422)"), "{}", answer.body);
+    gateway.has_logged("status_422");
     assert!(!answer.body.contains("402913") && !gateway.log().contains("402913"), "nothing is echoed");
     assert_eq!(novu.requests().len(), 1);
     assert_eq!(gateway.ended("welcome", "rejected"), 1.0);

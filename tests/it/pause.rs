@@ -63,6 +63,7 @@ fn a_pause_stops_a_route_at_once_outlives_a_crash_and_ends_with_everything_sent_
     assert!(gateway.degraded().is_empty());
     let ids: HashSet<String> = novu.processed().iter().map(|request| request.transaction_id().to_owned()).collect();
     assert_eq!((novu.processed().len(), ids.len()), (2 * EVENTS + 2, 2 * EVENTS + 2), "each once");
+    gateway.has_logged("\"resumed\"");
     for change in ["paused", "resumed"] {
         let lines = gateway.log().lines().filter(|line| line.contains(&format!("\"{change}\""))).count();
         assert_eq!(lines, usize::from(change == "resumed"), "{change}, by this process");

@@ -457,6 +457,7 @@ fn many_are_dropped_step_by_step_and_listed_page_by_page() {
     assert_eq!(dropped, json!({"dropped": 10_998, "sending": 2}), "step after step");
     assert_eq!(gateway.ended("mail", "cancelled"), 10_998.0);
     assert_eq!(gateway.metric("deskbell_queue_deliveries{state=\"new\"}"), Some(0.0));
+    gateway.has_logged("\"dropped\":10998");
     let log = gateway.log();
     assert_eq!(log.lines().filter(|line| line.contains("\"dropped\"")).count(), 2, "one line for all of them");
 

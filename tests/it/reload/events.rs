@@ -23,6 +23,7 @@ fn without_file_events_a_changed_file_is_taken_all_the_same() {
         let watched = Watched::started(|_| {}, |command| let_fail(command, call));
         watched.change(HELLO, "hello", rewrite);
         watched.change(WELCOME, "welcome", rewrite);
+        watched.gateway.has_logged("no file events");
         let told = lines(&watched.gateway, "no file events");
         assert_eq!(told.len(), 1, "it is said once: {told:?}");
         assert_eq!(told[0]["level"], "WARN");
