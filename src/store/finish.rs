@@ -121,7 +121,7 @@ pub fn erase_sensitive(connection: &Connection<'_>, id: i64) -> Result<bool> {
     let body = format!(
         "UPDATE events SET body = ?2 WHERE id = (SELECT event FROM deliveries WHERE id = ?1)
              AND EXISTS (SELECT 1 FROM deliveries WHERE {OF_EVENT} AND sensitive AND state = 2)
-             AND NOT EXISTS (SELECT 1 FROM deliveries WHERE {OF_EVENT} AND state IN (-1, 0, 1, 3))",
+             AND NOT EXISTS (SELECT 1 FROM deliveries WHERE {OF_EVENT} AND state + 0 IN (-1, 0, 1, 3))",
     );
     Ok(connection.execute(request, values![id])? + connection.execute(&body, values![id, ERASED])? > 0)
 }

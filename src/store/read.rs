@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::Pause;
-use super::key;
+use super::key::{self, UNFINISHED};
 use super::packed::Packed;
 use super::sql::{Connection, Result, Row, values};
 use crate::units::{Millis, maybe_moment, moment};
@@ -178,25 +178,16 @@ impl Filter {
     }
 
     /// The keys of the events that may be meant, the newest first: by the narrowest index there is.
-    fn candidates(&self) -> &'static str {
-        match self.state {
-            _ if self.id.is_some() => "SELECT id FROM events WHERE event_id = ?2 AND id < ?1 ORDER BY id DESC LIMIT ?3",
-            Some(State::Dead) => {
-                "SELECT DISTINCT event FROM deliveries WHERE state > 2 AND state = 3 AND event < ?1 AND CAST(?2 AS TEXT) IS NULL ORDER BY event DESC LIMIT ?3"
-            }
-            Some(State::Expired) => {
-                "SELECT DISTINCT event FROM deliveries WHERE state > 2 AND state = 4 AND event < ?1 AND CAST(?2 AS TEXT) IS NULL ORDER BY event DESC LIMIT ?3"
-            }
-            Some(State::Cancelled) => {
-                "SELECT DISTINCT event FROM deliveries WHERE state > 2 AND state = 5 AND event < ?1 AND CAST(?2 AS TEXT) IS NULL ORDER BY event DESC LIMIT ?3"
-            }
-            Some(State::New | State::Retrying | State::Sending | State::Paused) => {
-                "SELECT DISTINCT event FROM deliveries WHERE state < 2 AND event < ?1 AND CAST(?2 AS TEXT) IS NULL ORDER BY event DESC LIMIT ?3"
-            }
-            Some(State::Delivered) | None => {
-                "SELECT id FROM events WHERE id < ?1 AND CAST(?2 AS TEXT) IS NULL ORDER BY id DESC LIMIT ?3"
-            }
-        }
+    fn candidates(&self) -> String {
+        let (column, table, among) = match self.state {
+            _ if self.id.is_some() => ("id", "events", "event_id = ?3"),
+            Some(State::Dead) => ("event", "deliveries", "state > 2 AND state = 3"),
+            Some(State::Expired) => ("event", "deliveries", "state > 2 AND state = 4"),
+            Some(State::Cancelled) => ("event", "deliveries", "state > 2 AND state = 5"),
+            Some(State::New | State::Retrying | State::Sending | State::Paused) => ("event", "deliveries", UNFINISHED),
+            Some(State::Delivered) | None => ("id", "events", "TRUE"),
+        };
+        format!("SELECT DISTINCT {column} FROM {table} WHERE {column} < ?1 AND {among} ORDER BY {column} DESC LIMIT ?2")
     }
 }
 
@@ -213,8 +204,9 @@ pub fn events(connection: &Connection<'_>, id: &str, source: Option<&str>) -> Re
 /// Looks through as many events as may cost some milliseconds: there may be fewer than `limit`, and more behind.
 pub fn find(connection: &Connection<'_>, filter: &Filter, pauses: &[Pause], limit: usize) -> Result<Found> {
     let before = filter.before.unwrap_or(i64::MAX);
-    let keys: Vec<i64> =
-        connection.query(filter.candidates(), values![before, filter.id, MOST_SCANNED as i64], |row| row.get(0))?;
+    let values = values![before, MOST_SCANNED as i64, filter.id];
+    let used = if filter.id.is_some() { 3 } else { 2 };
+    let keys: Vec<i64> = connection.query(&filter.candidates(), &values[..used], |row| row.get(0))?;
     let mut found = Found::default();
     let mut scanned = 0;
     for key in keys {
@@ -270,16 +262,19 @@ fn delivery(row: &Row<'_>, source: &str, pauses: &[Pause]) -> Result<RecordedDel
 
 /// When the oldest event with an unfinished delivery was accepted.
 pub fn oldest(connection: &Connection<'_>) -> Result<Option<Millis>> {
-    let sql = "SELECT received_at FROM events WHERE id = (SELECT min(event) FROM deliveries WHERE state < 2)";
-    connection.first(sql, &[], |row| row.get(0))
+    let sql = format!(
+        "SELECT received_at FROM events WHERE id = (
+             SELECT event FROM deliveries WHERE {UNFINISHED} ORDER BY event LIMIT 1)"
+    );
+    connection.first(&sql, &[], |row| row.get(0))
 }
 
 /// The sources that have deliveries to make: one step in an index for each, however many deliveries there are.
 pub fn waiting_sources(connection: &Connection<'_>) -> Result<Vec<String>> {
     let sql = "WITH RECURSIVE waiting (source) AS (
-             SELECT min(source) FROM deliveries WHERE state = 0
+             SELECT (SELECT source FROM deliveries WHERE state = 0 ORDER BY source LIMIT 1)
              UNION ALL
-             SELECT (SELECT min(source) FROM deliveries WHERE state = 0 AND source > waiting.source)
+             SELECT (SELECT source FROM deliveries WHERE state = 0 AND source > waiting.source ORDER BY source LIMIT 1)
              FROM waiting WHERE source IS NOT NULL)
          SELECT source FROM waiting WHERE source IS NOT NULL";
     connection.query(sql, &[], |row| row.get(0))

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::finish::erase_sensitive;
 use super::group::Group;
+use super::key::{OF_EVENT, UNFINISHED};
 use super::postgres::tell_of_pauses;
 use super::read::{Filter, State};
 use super::shared::Shared;
@@ -98,7 +99,7 @@ pub fn release(group: &mut Group<'_>) -> Result<bool> {
     while let Some(next) = next_laid_aside(&group.transaction, &route, &source)? {
         (route, source) = next;
         if !pauses.iter().any(|pause| pause.holds(&route, &source)) {
-            let sql = "UPDATE deliveries SET state = 0 WHERE state = -1 AND id IN (
+            let sql = "UPDATE deliveries SET state = 0 WHERE state + 0 = -1 AND id IN (
                      SELECT id FROM deliveries WHERE state = -1 AND route = ?1 AND source = ?2 LIMIT ?3)";
             group.transaction.execute(sql, values![route, source, STEP])?;
             group.due = true;
@@ -158,9 +159,9 @@ struct Candidate {
 fn candidates(group: &Group<'_>, filter: &Filter, (event, id): Cursor) -> Result<Vec<Candidate>> {
     // Each has an index of its own, in the order of the cursor.
     let among = match (&filter.id, filter.state) {
-        (Some(_), _) => "event_id = ?1 AND (state < 2 OR state = 3)",
-        (None, Some(State::Dead)) => "CAST(?1 AS TEXT) IS NULL AND state > 2 AND state = 3",
-        _ => "CAST(?1 AS TEXT) IS NULL AND state < 2",
+        (Some(_), _) => format!("event_id = ?1 AND {OF_EVENT} AND state + 0 IN (-1, 0, 1, 3)"),
+        (None, Some(State::Dead)) => "CAST(?1 AS TEXT) IS NULL AND state > 2 AND state = 3".to_owned(),
+        _ => format!("CAST(?1 AS TEXT) IS NULL AND {UNFINISHED}"),
     };
     let sql = format!(
         "SELECT deliveries.event, deliveries.id, state, attempts, route, deliveries.source, event_id, type,

@@ -236,6 +236,9 @@ fn columns<'a>(lanes: &[Lane<'a>]) -> (Vec<i64>, Vec<&'a str>) {
 
 /// Takes what is due, in one statement.
 pub fn take_all(group: &mut Group<'_>, session: &Session, due: &[Due]) -> Result<Vec<Claimed>> {
+    if due.is_empty() {
+        return Ok(Vec::new());
+    }
     let ids: Vec<i64> = due.iter().map(|due| due.id).collect();
     let sql = "UPDATE deliveries SET state = 1, attempts = attempts + 1, replica = ?2 FROM events
          WHERE deliveries.id = ANY(?1::bigint[]) AND events.id = deliveries.event

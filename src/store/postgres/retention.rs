@@ -26,8 +26,8 @@ pub fn retain(
     let sql = format!(
         "WITH next AS (SELECT id, received_at FROM events WHERE id > ?1 ORDER BY id LIMIT ?2 FOR UPDATE SKIP LOCKED)
          SELECT next.id, next.received_at,
-             EXISTS (SELECT 1 FROM deliveries WHERE {} AND state + 0 < 2),
-             (SELECT count(*) FROM deliveries WHERE {} AND state = 3),
+             EXISTS (SELECT 1 FROM deliveries WHERE {} AND state + 0 IN (-1, 0, 1)),
+             (SELECT count(*) FROM deliveries WHERE {} AND state + 0 = 3),
              coalesce((SELECT max(ended_at) FROM deliveries WHERE {}), next.received_at)
          FROM next ORDER BY next.id",
         OF_EVENT.replace("events.", "next."),

@@ -46,7 +46,9 @@ const MIGRATIONS: [&str; 1] = ["
     );
     CREATE INDEX deliveries_due ON deliveries (source, priority, due_at) WHERE state = 0;
     CREATE INDEX deliveries_sending ON deliveries (replica) WHERE state = 1;
-    CREATE INDEX deliveries_unfinished ON deliveries (event) WHERE state < 2;
+    -- No other condition on the state is to fit it. The server would look for what is due in here, through all that waits,
+    -- once it has seen both indexes empty.
+    CREATE INDEX deliveries_unfinished ON deliveries (event) WHERE (state < 2) IS TRUE;
     CREATE INDEX deliveries_failed ON deliveries (state, event) WHERE state > 2;
     CREATE INDEX deliveries_paused ON deliveries (route, source) WHERE state = -1;
     CREATE INDEX deliveries_expiring ON deliveries (expires_at) WHERE state < 1 AND expires_at IS NOT NULL;

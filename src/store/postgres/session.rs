@@ -181,6 +181,7 @@ impl Session {
 /// index: a plan that was made while the tables were small reads all of them, and stays.
 const SETTINGS: &str = "
     SET enable_seqscan TO off;
+    SET enable_bitmapscan TO off;
     SET enable_hashjoin TO off;
     SET enable_mergejoin TO off;
     SET jit TO off;

@@ -104,7 +104,9 @@ impl Levers {
             if !accepted.is_empty() {
                 number += 1;
                 let id = &accepted[drawn(self.seed, ("resend", number)) as usize % accepted.len()];
-                assert_eq!(gateway.send(id, &sample("user.created")).outcome(), "duplicate");
+                let answer = gateway.send(id, &sample("user.created"));
+                // A server that is slow for a moment is waited for no longer than that.
+                assert!(answer.status == 503 || answer.outcome() == "duplicate", "{}", answer.body);
             }
             std::thread::sleep(Duration::from_millis(5));
         }
