@@ -1,4 +1,7 @@
 //! What comes often goes to the server in few statements, however many it is: each costs a way there and back.
+//!
+//! Each of them leaves the server no other way than through the index for it. It plans a statement once, and if that was
+//! while a table was small, it would go on to read all of it until its statistics are new.
 
 use std::collections::{HashMap, HashSet};
 
@@ -74,10 +77,14 @@ fn owned((id, source): Identity<'_>) -> (String, String) {
 fn fresh(session: &Session, arrivals: &[(&Arrival, u64)]) -> Result<Vec<usize>> {
     let ids: Vec<&str> = arrivals.iter().map(|(arrival, _)| arrival.identity().0).collect();
     let sources: Vec<&str> = arrivals.iter().map(|(arrival, _)| arrival.identity().1).collect();
-    let sql = "WITH arrived AS (SELECT * FROM unnest(?1::text[], ?2::text[]) AS arrived (event_id, source))
-         SELECT event_id, source FROM arrived JOIN events USING (event_id, source)
-         UNION ALL SELECT event_id, source FROM arrived JOIN remembered USING (event_id, source)";
-    let rows = session.query_many(sql, &[&ids, &sources])?;
+    let one = "WHERE event_id = arrived.event_id AND source = arrived.source LIMIT 1";
+    let sql = format!(
+        "SELECT arrived.event_id, arrived.source FROM unnest(?1::text[], ?2::text[]) AS arrived (event_id, source)
+         CROSS JOIN LATERAL (
+             (SELECT 1 FROM events {one}) UNION ALL (SELECT 1 FROM remembered {one}) LIMIT 1
+         ) AS known",
+    );
+    let rows = session.query_many(&sql, &[&ids, &sources])?;
     let known: HashSet<Identity<'_>> = rows.iter().map(identity).collect::<Result<_>>()?;
     let mut seen = HashSet::new();
     let is_new = |index: &usize| {
@@ -174,18 +181,20 @@ fn insert_deliveries(session: &Session, kept: &[(i64, &Arrival)]) -> Result<()> 
 
 /// Remembers how attempts have ended: in one statement for all that have delivered.
 pub fn finish_all(group: &mut Group<'_>, session: &Session, ends: &[End], now: Millis) -> Result<()> {
-    let (delivered, others): (Vec<&End>, Vec<&End>) = ends.iter().partition(|end| *end.step() == Step::Delivered);
+    let (mut delivered, others): (Vec<&End>, Vec<&End>) = ends.iter().partition(|end| *end.step() == Step::Delivered);
     for end in others {
         finish(group, end, now)?;
     }
     if delivered.is_empty() {
         return Ok(());
     }
+    // The place of a key among those that are sorted is that of its attempt.
+    delivered.sort_by_key(|end| end.which());
     let (ids, attempts): (Vec<i64>, Vec<i64>) = delivered.iter().map(|end| end.which()).unzip();
     let sql = "UPDATE deliveries SET state = 2, ended_at = ?3, reason = NULL, answer = NULL
-         FROM unnest(?1::bigint[], ?2::bigint[]) AS ended (id, attempt), events
-         WHERE deliveries.id = ended.id AND state + 0 = 1 AND attempts = ended.attempt AND events.id = deliveries.event
-         RETURNING deliveries.id, events.sensitive";
+         WHERE id = ANY(?1::bigint[]) AND state + 0 = 1
+             AND attempts = (?2::bigint[])[width_bucket(id, ?1::bigint[])]
+         RETURNING id, (SELECT sensitive FROM events WHERE events.id = deliveries.event)";
     let rows = session.query_many(sql, &[&ids, &attempts, &now])?;
     group.change.sending -= rows.len() as i64;
     for row in &rows {
@@ -240,10 +249,12 @@ pub fn take_all(group: &mut Group<'_>, session: &Session, due: &[Due]) -> Result
         return Ok(Vec::new());
     }
     let ids: Vec<i64> = due.iter().map(|due| due.id).collect();
-    let sql = "UPDATE deliveries SET state = 1, attempts = attempts + 1, replica = ?2 FROM events
-         WHERE deliveries.id = ANY(?1::bigint[]) AND events.id = deliveries.event
-         RETURNING event, transaction_id, attempts, definite_errors, waited, expires_at, request, event_id, received_at,
-             deliveries.id";
+    let sql = "WITH taken AS (
+             UPDATE deliveries SET state = 1, attempts = attempts + 1, replica = ?2 WHERE id = ANY(?1::bigint[])
+             RETURNING id, event, transaction_id, attempts, definite_errors, waited, expires_at, request)
+         SELECT event, transaction_id, attempts, definite_errors, waited, expires_at, request, event_id, received_at, id
+         FROM taken
+         CROSS JOIN LATERAL (SELECT event_id, received_at FROM events WHERE events.id = taken.event LIMIT 1) AS about";
     let rows = session.query_many(sql, &[&ids, &session.replica])?;
     let mut rows: HashMap<i64, Row> = rows.into_iter().map(|row| Ok((row.try_get(9)?, row))).collect::<Result<_>>()?;
     let mut taken = Vec::with_capacity(due.len());
