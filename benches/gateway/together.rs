@@ -15,9 +15,9 @@ use crate::server::{Server, ask};
 use crate::webhook::{USUAL, Webhooks};
 
 const DATABASE: &str = "deskbell";
-/// What it keeps has to survive a loss of power here too.
 /// Nothing is kept, but that it was there.
 const SHORT: Rules = Rules { settings: "retention: 1s", ..PLAIN };
+/// What it keeps has to survive a loss of power here too.
 const SETTINGS: [&str; 3] = ["fsync=on", "shared_buffers=512MB", "max_wal_size=4GB"];
 
 struct Together {
