@@ -75,6 +75,10 @@ impl Upkeep {
                 None => self.lanes.untold(&keys),
             }
             split.look(&self.store.replicas());
+            if self.store.sweeps() {
+                // One may lay something aside at the moment when another ends the pause.
+                self.store.release();
+            }
             tokio::select! {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
                 () = self.lanes.has_news() => {}

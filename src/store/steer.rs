@@ -94,26 +94,34 @@ fn tell(group: &mut Group<'_>, shared: Arc<Shared>) -> Result<()> {
 
 /// Lets go some of what no pause keeps back any more. Whether there may be more.
 pub fn release(group: &mut Group<'_>) -> Result<bool> {
-    let pauses = pauses(&group.transaction)?;
-    let (mut route, mut source) = (String::new(), String::new());
-    while let Some(next) = next_laid_aside(&group.transaction, &route, &source)? {
-        (route, source) = next;
-        if !pauses.iter().any(|pause| pause.holds(&route, &source)) {
-            let sql = "UPDATE deliveries SET state = 0 WHERE state + 0 = -1 AND id IN (
-                     SELECT id FROM deliveries WHERE state = -1 AND route = ?1 AND source = ?2 LIMIT ?3)";
-            group.transaction.execute(sql, values![route, source, STEP])?;
-            group.due = true;
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    let Some((route, source)) = laid_aside_for_nothing(&group.transaction)? else { return Ok(false) };
+    let sql = "UPDATE deliveries SET state = 0 WHERE state + 0 = -1 AND id IN (
+             SELECT id FROM deliveries WHERE state = -1 AND route = ?1 AND source = ?2 LIMIT ?3)";
+    group.transaction.execute(sql, values![route, source, STEP])?;
+    group.due = true;
+    Ok(true)
 }
 
-/// The route and source that come next among what is laid aside.
-fn next_laid_aside(connection: &Connection<'_>, route: &str, source: &str) -> Result<Option<(String, String)>> {
-    let sql = "SELECT route, source FROM deliveries WHERE state = -1 AND (route, source) > (?1, ?2)
-         ORDER BY route, source LIMIT 1";
-    connection.first(sql, values![route, source], |row| Ok((row.get(0)?, row.get(1)?)))
+/// A route and source that has something laid aside, and that no pause holds: one step in an index for each that has.
+fn laid_aside_for_nothing(connection: &Connection<'_>) -> Result<Option<(String, String)>> {
+    let next = |column: &str| {
+        format!(
+            "SELECT {column} FROM deliveries WHERE state = -1 AND (route, source) > (aside.route, aside.source)
+             ORDER BY route, source LIMIT 1"
+        )
+    };
+    let sql = format!(
+        "WITH RECURSIVE aside (route, source) AS (
+             SELECT CAST('' AS TEXT), CAST('' AS TEXT)
+             UNION ALL
+             SELECT ({}), ({}) FROM aside WHERE route IS NOT NULL)
+         SELECT route, source FROM aside WHERE route <> '' AND NOT EXISTS (
+             SELECT 1 FROM pauses WHERE pauses.route IN ('', aside.route) AND pauses.source IN ('', aside.source))
+         LIMIT 1",
+        next("route"),
+        next("source"),
+    );
+    connection.first(&sql, &[], |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
 /// Cancels those of the next deliveries that the filter wants.

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::harness::{Gateway, Place, WELCOME, eventually, rules, sample};
 use crate::novu::{Behaviour, Novu};
+use crate::server::ask;
 use crate::together::Together;
 
 #[test]
@@ -105,6 +106,37 @@ fn a_pause_at_one_of_them_is_a_pause_at_all() {
     other.drain();
     assert_eq!(novu.requests().len(), 1);
     eventually("the first knows it", || one.degraded().is_empty().then_some(()));
+}
+
+#[test]
+fn what_one_lays_aside_while_another_ends_the_pause_is_not_left_behind() {
+    let novu = Novu::start();
+    let (place, elsewhere) = (Place::new(novu.address, WELCOME), Place::new(novu.address, WELCOME));
+    // It ends the pause, and has nothing to deliver.
+    elsewhere.write_rules(&rules(novu.address, WELCOME).replace("clerk:", "staging:"));
+    let one = place.start();
+    let other = elsewhere.start_with(|command| {
+        command.env("DESKBELL_STORE", place.store.url());
+    });
+    meet(&[&one, &other]);
+    assert_eq!(one.ask("/api/pause", r#"{"all":true}"#).status, 200);
+    let url = place.store.url();
+    ask(
+        &url,
+        "SET search_path TO deskbell;
+         CREATE TABLE held AS SELECT 1;
+         CREATE FUNCTION hold() RETURNS TRIGGER LANGUAGE plpgsql AS $$ BEGIN
+             WHILE EXISTS (SELECT 1 FROM deskbell.held) LOOP PERFORM pg_sleep(0.01); END LOOP;
+             RETURN NEW;
+         END $$;
+         CREATE TRIGGER hold BEFORE UPDATE ON deliveries FOR EACH ROW WHEN (NEW.state = -1) EXECUTE FUNCTION hold()",
+    );
+    assert_eq!(one.send("msg_1", &sample("user.created")).outcome(), "accepted");
+    let holds = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'";
+    eventually("it is being laid aside", || (ask(&url, holds) == ["1"]).then_some(()));
+    assert_eq!(other.ask("/api/resume", r#"{"all":true}"#).status, 200);
+    ask(&url, "DELETE FROM deskbell.held");
+    novu.wait_for(1);
 }
 
 #[test]
