@@ -14,7 +14,7 @@ use tokio_postgres::{AsyncMessage, Client, Row, Statement};
 use super::address::Address;
 use crate::store::sql::{Error, Result, Value};
 
-/// How long a connection may take to come about.
+/// How long a connection that webhooks wait for may take to come about.
 const CONNECT_TIME: Duration = Duration::from_secs(1);
 /// How long a statement is waited for. The server gives up a little earlier.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -43,6 +43,7 @@ impl Session {
     /// # Errors
     /// No server answers there, or it does not let us in.
     pub fn connect(address: &Address, runtime: &Handle, heard: Option<Heard>) -> Result<Self> {
+        let time = if heard.is_some() { CONNECT_TIME } else { PATIENCE };
         let connect = async {
             let (client, mut connection) = address.config.connect(address.tls.clone()).await?;
             tokio::spawn(async move {
@@ -55,7 +56,7 @@ impl Session {
             client.batch_execute(SETTINGS).await?;
             Ok(client)
         };
-        let client = runtime.block_on(async { timeout(CONNECT_TIME, connect).await }).map_err(|_| Error::silent())?;
+        let client = runtime.block_on(async { timeout(time, connect).await }).map_err(|_| Error::silent())?;
         let client: Client = client.map_err(|error: tokio_postgres::Error| match error.as_db_error() {
             Some(_) => Error::Postgres(error),
             None => Error::lost(&error),
