@@ -10,6 +10,9 @@ pub struct Store {
 }
 
 impl Store {
+    /// Whether it may be too slow for a webhook, for a moment.
+    pub const MAY_BE_SLOW: bool = false;
+
     pub fn new(folder: &Path) -> Self {
         Self { file: folder.join("deskbell.db") }
     }
