@@ -35,7 +35,7 @@ const GATHER: Millis = 2;
 
 /// How long what is due waits for company while places are scarce, so that it goes in one call. Where each took a place
 /// of its own there would soon be none, and then a crowd.
-const COMPANY: Millis = 10;
+const COMPANY: Millis = 20;
 
 /// So many deliveries are worth a call of their own.
 const WORTHWHILE: usize = 10;
