@@ -22,7 +22,7 @@ fuzz:
 	FUZZ_CASES=$${FUZZ_CASES:-1000000} FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)000000} \
 		cargo test --release --test fuzz -- --nocapture
 
-# The gateway against what this machine allows, and what its steps cost: twenty minutes. `ONLY=throughput,latency` is
+# The gateway against what this machine allows, and what its steps cost: twenty-five minutes. `ONLY=throughput,latency` is
 # a part of it; BENCH_ROUNDS and BENCH_SECONDS make it longer or shorter; with BENCH_PATIENCE a quiet machine is waited for,
 # so many seconds for each measurement.
 bench:
