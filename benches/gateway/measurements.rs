@@ -100,7 +100,7 @@ fn delivered(bench: &Bench, server: Server, connections: usize, length: usize) -
 }
 
 /// How long an answer takes while not much is going on. What the slowest in a hundred take, only many thousands tell, and
-/// not those of one start alone: the same program may be half as fast again for as long as it runs.
+/// not those of one start alone: of two that are equal, one may be slower for as long as it runs.
 fn steady(bench: &Bench) -> Figures {
     let mut times: [Vec<Duration>; 3] = Default::default();
     for _ in 0..STARTS {
